@@ -1,0 +1,164 @@
+"""All parameters of the lab in one table: name, default, allowed values, meaning; and their validation."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from lab.errors import LabError
+
+DATASETS = ("aclImdb", "sample")
+GLOVE_DIMS = {"aclImdb": (50, 100, 200, 300), "sample": (100, 300)}
+
+
+def parameter(default, meaning: str, *, tag: str = "", low=None, high=None, choices=None, open_high=False):
+    """A dataclass field that carries what validation, run ids and help texts need.
+
+    ``tag`` is the prefix with which a value other than the default enters the run id.
+    """
+    if choices:
+        allowed = "、".join(str(choice) for choice in choices)
+    elif isinstance(default, bool):
+        allowed = "True、False"
+    else:
+        kind = "整数" if isinstance(default, int) else "小数"
+        allowed = f"{low}到{high}的{kind}" + ("（不含上限）" if open_high else "")
+    facts = dict(meaning=meaning, tag=tag, low=low, high=high, choices=choices, open_high=open_high, allowed=allowed)
+    return field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The parameters of one run, with the lab sheet's names and defaults."""
+
+    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
+    VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
+    VOCAB_SIZE: int = parameter(400000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
+    EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)
+    HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
+    N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
+    BIDIRECTIONAL: bool = parameter(False, "是否双向")
+    DROPOUT: float = parameter(0.0, "循环层之间的丢弃率", tag="d", low=0.0, high=1.0, open_high=True)
+    BATCH_SIZE: int = parameter(128, "每批影评数", tag="b", low=1, high=100_000)
+    N_EPOCHS: int = parameter(10, "训练轮数", tag="e", low=1, high=1000)
+    MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
+    LEARNING_RATE: float = parameter(1e-3, "Adam的学习率", tag="lr", low=1e-8, high=10.0)
+    GRAD_CLIP: float = parameter(0.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
+    SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
+    DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))
+
+    def __post_init__(self):
+        for each in fields(self):
+            value = _checked(each.name, getattr(self, each.name), each.default, each.metadata)
+            object.__setattr__(self, each.name, value)
+        dims = GLOVE_DIMS[self.DATASET]
+        if self.VECTORS == "glove.6B" and self.EMBEDDING_DIM not in dims:
+            raise LabError(
+                f"参数EMBEDDING_DIM的值{self.EMBEDDING_DIM}不可用：数据集{self.DATASET}的glove.6B词向量只有"
+                f"{'、'.join(map(str, dims))}维。请改用其中之一，或设VECTORS='random'。"
+            )
+
+    @property
+    def n_directions(self) -> int:
+        """2 when bidirectional, else 1."""
+        return 2 if self.BIDIRECTIONAL else 1
+
+    @property
+    def run_id(self) -> str:
+        """Readable name of the run: ``lstm-2x2-100d-s2077``, then every other value that is not the default."""
+        parts = [
+            self.MODEL_BASE.lower(),
+            f"{self.N_LAYERS}x{self.n_directions}",
+            f"{self.EMBEDDING_DIM}d",
+            f"s{self.SEED}",
+        ]
+        if self.VECTORS == "random":
+            parts.append("random")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.metadata["tag"] and value != each.default:
+                parts.append(f"{each.metadata['tag']}{value:g}" if isinstance(value, float) else f"{each.metadata['tag']}{value}")
+        return "-".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Parameter names and values, ready for JSON."""
+        return asdict(self)
+
+
+PARAMETERS = {each.name: each for each in fields(Config)}
+
+
+def _checked(name: str, value, default, facts):
+    """Return ``value`` in the type of ``default``, or raise a ``LabError`` with value and allowed range."""
+    wrong = LabError(f"参数{name}的值{value!r}不可用：允许{facts['allowed']}。")
+    if isinstance(default, bool):
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        if not isinstance(value, bool):
+            raise wrong
+        return value
+    if isinstance(default, str):
+        for choice in facts["choices"]:
+            if isinstance(value, str) and value.lower() == choice.lower():
+                return choice
+        raise wrong
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong
+    if isinstance(default, int):
+        if value != int(value) if math.isfinite(value) else True:
+            raise wrong
+        value = int(value)
+    low, high = facts["low"], facts["high"]
+    if not (low <= value <= high) or (facts["open_high"] and value == high):
+        raise wrong
+    return type(default)(value)
+
+
+def from_dict(values: dict[str, Any], known: dict = PARAMETERS) -> Config:
+    """Make a ``Config`` from names and values; an unknown name is a ``LabError`` that proposes the nearest."""
+    for name in values:
+        if name not in known:
+            raise LabError(unknown_parameter(name, known))
+    return Config(**values)
+
+
+def unknown_parameter(name: str, known) -> str:
+    """The Chinese line for a name that is no parameter, with the nearest one proposed."""
+    close = difflib.get_close_matches(name.upper(), list(known), n=1, cutoff=0.6)
+    hint = f"是不是想写{close[0]}？" if close else ""
+    return f"没有名为{name}的参数。{hint}可用的参数：{'、'.join(known)}。"
+
+
+def from_notebook(namespace: dict[str, Any]) -> Config:
+    """Make a ``Config`` from a notebook's variables (``globals()``), refusing misspelt ones.
+
+    papermill only warns of parameters the notebook does not know (nteract/papermill#818, #869). Two sources
+    of names are checked: every name in a cell that papermill injected, and every capitalised variable
+    that is nearly, but not quite, a parameter's name.
+    """
+    check_names(namespace, PARAMETERS)
+    return Config(**{name: namespace[name] for name in PARAMETERS if name in namespace})
+
+
+def check_names(namespace: dict[str, Any], known) -> None:
+    """Raise a ``LabError`` for a misspelt parameter among a notebook's variables."""
+    suspects = [
+        name
+        for name, value in namespace.items()
+        if name.isupper() and isinstance(value, (bool, int, float, str, type(None)))
+        and difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
+    ]
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters\n"):  # the first line of every cell papermill injects
+            suspects += [
+                target.id
+                for statement in ast.parse(cell).body
+                if isinstance(statement, ast.Assign)
+                for target in statement.targets
+            ]
+    for name in suspects:
+        if name not in known:
+            raise LabError(unknown_parameter(name, known))

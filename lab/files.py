@@ -1,0 +1,92 @@
+"""Where things live, and how a file is written: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from lab.errors import LabError
+
+# The project's folder; LAB_HOME moves everything that is written (tests, read-only installations).
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """Folder below which cache, runs and results are written."""
+    return Path(os.environ.get("LAB_HOME") or PROJECT).resolve()
+
+
+def source_dir() -> Path:
+    """Folder of the user's data (``LAB_DATA``); a relative one is tried from here, then from the project."""
+    given = Path(os.environ.get("LAB_DATA") or PROJECT / "data").expanduser()
+    if not given.is_absolute() and not given.exists() and (PROJECT / given).exists():
+        given = PROJECT / given
+    return given.resolve()
+
+
+def cache_dir(dataset: str) -> Path:
+    """Folder of everything derived from the sources of ``dataset``."""
+    return home() / "data" / "cache" / dataset
+
+
+def runs_dir(dataset: str) -> Path:
+    """Folder of weights, executed notebooks and everything else that git does not keep."""
+    return home() / "runs" / dataset
+
+
+def results_dir(dataset: str) -> Path:
+    """Folder of result files: tracked for aclImdb, below ``runs/`` for the sample."""
+    return runs_dir(dataset) / "results" if dataset == "sample" else home() / "report" / "results" / dataset
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary neighbour of ``path`` that takes its place on success and vanishes on failure.
+
+    Raises ``LabError`` where the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoding = None if "b" in mode else "utf-8"
+        with tempfile.NamedTemporaryFile(
+            mode, dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, encoding=encoding
+        ) as file:
+            temporary = Path(file.name)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise LabError(f"写不了文件{path}：{error.strerror or error}。请检查磁盘空间和写权限后重试，已有文件没有改动。") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as readable JSON, whole or not at all."""
+    with whole(path, "w") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1, allow_nan=False)
+        file.write("\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; a broken one is a ``LabError`` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise LabError(f"文件{path}不是完整的JSON（{error}）。删除它后重新运行即可再生成。") from error
