@@ -1,0 +1,129 @@
+"""The recurrence against packed torch.nn: outputs, states and gradients."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lab import recurrent
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")),
+]
+
+
+def make(base, inputs, hidden, layers, directions, dtype=torch.float64, **more):
+    """An ``nn.RNN`` or ``nn.LSTM``; base: "tanh", "relu" or "lstm"."""
+    more = {"num_layers": layers, "bidirectional": directions == 2, "dtype": dtype, **more}
+    return (
+        nn.LSTM(inputs, hidden, **more)
+        if base == "lstm"
+        else nn.RNN(inputs, hidden, nonlinearity=base, **more)
+    )
+
+
+def everything(function, rnn, x, lengths, state):
+    """Outputs, final states, and the gradients of a fixed random function of them all."""
+    leaves = [x, *state, *rnn.parameters()]
+    for leaf in leaves:
+        leaf.requires_grad_(True)
+    given_state = (tuple(state) if len(state) == 2 else state[0]) if state else None
+    y, final = function(rnn, x, lengths, given_state)
+    results = [y, *(final if isinstance(final, tuple) else (final,))]
+    weights = torch.Generator().manual_seed(7)
+    loss = sum(
+        (r * torch.randn(r.shape, generator=weights, dtype=torch.float64).to(r)).sum() for r in results
+    )
+    return results, torch.autograd.grad(loss, leaves)
+
+
+def assert_same(rnn, x, lengths, state, tolerance):
+    ours, our_gradients = everything(recurrent.run, rnn, x, lengths, state)
+    theirs, their_gradients = everything(recurrent.packed, rnn, x, lengths, state)
+    for mine, other in zip([*ours, *our_gradients], [*theirs, *their_gradients], strict=True):
+        torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=80, deadline=None)
+@given(
+    base=st.sampled_from(["tanh", "relu", "lstm"]),
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    extra=st.integers(0, 3),
+    layers=st.integers(1, 3),
+    directions=st.integers(1, 2),
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 5)),
+    bias=st.booleans(),
+    with_state=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_equals_packed(device, base, lengths, extra, layers, directions, sizes, bias, with_state, seed):
+    torch.manual_seed(seed)
+    rnn = make(base, *sizes, layers, directions, bias=bias)
+    x = torch.randn(max(lengths) + extra, len(lengths), sizes[0], dtype=torch.float64)
+    kinds = (2 if base == "lstm" else 1) * with_state
+    state = [
+        torch.randn(layers * directions, len(lengths), sizes[1], dtype=torch.float64).to(device)
+        for _ in range(kinds)
+    ]
+    assert_same(rnn.to(device), x.to(device), torch.tensor(lengths), state, 1e-9)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("base", ["tanh", "lstm"])
+def test_long_reviews_in_single_precision(device, base):
+    torch.manual_seed(1)
+    rnn = make(base, 20, 16, 1, 2, torch.float32).to(device)
+    lengths = torch.tensor([500, 1, 499, 500, 250])
+    x = torch.randn(500, 5, 20, device=device)
+    # The scale of the sums over 500 steps, not each entry, is what single precision is measured by.
+    ours, theirs = (everything(f, rnn, x, lengths, []) for f in (recurrent.run, recurrent.packed))
+    for mine, other in zip([*ours[0], *ours[1]], [*theirs[0], *theirs[1]], strict=True):
+        scale = max(1.0, other.abs().max().item())
+        torch.testing.assert_close(mine / scale, other / scale, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("base", ["tanh", "relu", "lstm"])
+@pytest.mark.parametrize("filling", [float("nan"), float("inf"), 1e30])
+def test_padding_changes_nothing(device, base, filling):
+    torch.manual_seed(2)
+    rnn = make(base, 4, 3, 2, 2).to(device)
+    lengths = torch.tensor([3, 9, 1, 9, 5])
+    x = torch.randn(11, 5, 4, dtype=torch.float64, device=device)
+    padding = torch.arange(11)[:, None] >= lengths
+    clean, gradients = everything(recurrent.run, rnn, x, lengths, [])
+    dirty_x = x.detach().clone()
+    dirty_x[padding.to(device)] = filling
+    dirty, dirty_gradients = everything(recurrent.run, rnn, dirty_x, lengths, [])
+    for a, b in zip([*clean, *gradients], [*dirty, *dirty_gradients], strict=True):
+        assert torch.equal(a, b)
+    assert not clean[0][padding.to(device)].any()
+    assert not gradients[0][padding.to(device)].any()
+
+
+def test_dropout_between_layers_only_in_training():
+    torch.manual_seed(3)
+    rnn = make("lstm", 4, 200, 2, 1, dropout=0.5)
+    x, lengths = torch.randn(6, 3, 4, dtype=torch.float64), torch.tensor([6, 2, 4])
+    rnn.eval()
+    torch.testing.assert_close(recurrent.run(rnn, x, lengths)[0], recurrent.packed(rnn, x, lengths)[0])
+    rnn.train()
+    # A second layer that passes its input through shows what dropout left of the first one's output.
+    first = make("lstm", 4, 200, 1, 1)
+    first.load_state_dict({k: v for k, v in rnn.state_dict().items() if k.endswith("l0")})
+    seen = []
+    real = recurrent.F.dropout
+    recurrent.F.dropout = lambda y, p, training: seen.append((y, real(y, p, training))) or seen[-1][1]
+    try:
+        recurrent.run(rnn, x, lengths)
+    finally:
+        recurrent.F.dropout = real
+    before, after = seen[0]
+    torch.testing.assert_close(before, recurrent.packed(first, x, lengths)[0])
+    kept = after != 0
+    torch.testing.assert_close(after[kept], before[kept] * 2)
+    share = kept.sum() / (before != 0).sum()
+    assert 0.45 < share < 0.55
