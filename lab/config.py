@@ -80,7 +80,9 @@ class Config:
         for each in fields(self):
             value = getattr(self, each.name)
             if each.metadata["tag"] and value != each.default:
-                parts.append(f"{each.metadata['tag']}{value:g}" if isinstance(value, float) else f"{each.metadata['tag']}{value}")
+                parts.append(
+                    f"{each.metadata['tag']}{value:g}" if isinstance(value, float) else f"{each.metadata['tag']}{value}"
+                )
         return "-".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,7 +150,8 @@ def check_names(namespace: dict[str, Any], known) -> None:
     suspects = [
         name
         for name, value in namespace.items()
-        if name.isupper() and isinstance(value, (bool, int, float, str, type(None)))
+        if name.isupper()
+        and isinstance(value, (bool, int, float, str, type(None)))
         and difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
     ]
     for cell in namespace.get("In", []):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,34 @@ def results_dir(dataset: str) -> Path:
 
 
 @contextlib.contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Fill a temporary folder beside ``path`` that takes its place on success and vanishes on failure.
+
+    Where another process finished the same folder first, its content stays and ours is dropped.
+    Raises ``LabError`` where the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        if not path.exists():
+            os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> LabError:
+    reason = error.strerror or error
+    return LabError(f"写不了{path}：{reason}。请检查磁盘空间和写权限后重试，已有的文件没有改动。")
+
+
+@contextlib.contextmanager
 def whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary neighbour of ``path`` that takes its place on success and vanishes on failure.
 
@@ -65,7 +94,7 @@ def whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise LabError(f"写不了文件{path}：{error.strerror or error}。请检查磁盘空间和写权限后重试，已有文件没有改动。") from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""Rows of GloVe.6B for the words of a vocabulary (Pennington et al. 2014)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lab import files, sources
+from lab.config import Config
+from lab.errors import LabError
+
+COMPLETE = 400_000  # words of the complete GloVe.6B
+RANDOM_STD = 0.4  # about the standard deviation of GloVe.6B's entries
+
+
+def load(config: Config, dataset) -> tuple[np.ndarray, dict]:
+    """Return the initial embedding (V, D) float32 for ``dataset.vocabulary`` and a description of it.
+
+    ``<pad>`` is the zero row; words without a vector are drawn from a normal distribution with the standard
+    deviation of those that have one. The description counts the file's words and what they cover.
+    """
+    dim, words = config.EMBEDDING_DIM, dataset.vocabulary
+    rng = np.random.default_rng([config.SEED, dim])
+    if config.VECTORS == "random":
+        table = rng.normal(0, RANDOM_STD, (len(words), dim)).astype(np.float32)
+        table[0] = 0
+        return table, dict(name="random", words=0, complete=False, covered_words=0.0, covered_tokens=0.0)
+
+    source = sources.find_vectors(config.DATASET, dim, download=False)
+    found = _cached(config, dataset, source)
+    if found is None:
+        source = source or sources.find_vectors(config.DATASET, dim)
+        found = _select(config, dataset, source)
+    rows, row_words, n_words = found
+    table = rng.normal(0, rows.std(), (len(words), dim)).astype(np.float32)
+    table[row_words] = rows
+    table[0] = 0
+    covered_tokens = float(dataset.counts[row_words].sum() / dataset.counts.sum())
+    return table, dict(
+        name=f"glove.6B.{dim}d",
+        words=n_words,
+        complete=n_words == COMPLETE,
+        covered_words=len(row_words) / (len(words) - 2),
+        covered_tokens=covered_tokens,
+    )
+
+
+def describe(info: dict, dataset: str) -> str:
+    """One Chinese sentence that names the vectors and what they cover; a subset is called one."""
+    if info["name"] == "random":
+        return "词向量：随机初始化。"
+    if dataset == "sample":
+        kind = "由人造影评自身算出"
+    else:
+        kind = "完整的GloVe.6B" if info["complete"] else f"GloVe.6B的子集（完整的有{COMPLETE:,}个词）"
+    return (
+        f"词向量{info['name']}：文件含{info['words']:,}个词，{kind}；"
+        f"覆盖词表的{info['covered_words']:.1%}、训练集词元的{info['covered_tokens']:.1%}。"
+    )
+
+
+def read(source: Path, dim: int, wanted: dict[str, int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Read GloVe's text format and keep the rows of ``wanted`` words.
+
+    Returns rows (K, D) float32, their numbers in ``wanted`` (K,) and how many words the file has. A wrong
+    number of columns, a repeated word or a broken number is a ``LabError`` with the line.
+    """
+    seen: set[bytes] = set()
+    rows, numbers = [], []
+    with sources.open_vectors(source, dim) as lines:
+        for at, line in enumerate(lines, 1):
+            word, *columns = line.split()
+            if len(columns) != dim:
+                raise _broken(source, at, f"有{len(columns)}列数字，应为{dim}列")
+            if word in seen:
+                raise _broken(source, at, f"词{word.decode('utf-8', 'replace')}重复出现")
+            seen.add(word)
+            try:
+                values = np.array([float(column) for column in columns], dtype=np.float32)
+                text = word.decode("utf-8")
+            except ValueError as error:
+                raise _broken(source, at, "不是“词 数字 数字……”的格式") from error
+            if not np.isfinite(values).all():
+                raise _broken(source, at, "含有无穷大或非数")
+            if text in wanted:
+                rows.append(values)
+                numbers.append(wanted[text])
+    if not rows:
+        raise LabError(f"词向量文件{source}里没有一个词在词表中。请换成官方的glove.6B。")
+    return np.stack(rows), np.array(numbers, dtype=np.int64), len(seen)
+
+
+def _broken(source: Path, at: int, reason: str) -> LabError:
+    return LabError(f"词向量文件{source}第{at}行{reason}。请重新下载官方的glove.6B.zip。")
+
+
+def _select(config: Config, dataset, source: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    wanted = {word: number for number, word in enumerate(dataset.vocabulary) if number > 1}
+    rows, numbers, n_words = read(source, config.EMBEDDING_DIM, wanted)
+    with files.whole(_path(config, dataset, source)) as file:
+        np.savez(file, rows=rows, numbers=numbers, n_words=n_words)
+    return rows, numbers, n_words
+
+
+def _cached(config: Config, dataset, source: Path | None):
+    """The selected rows of an earlier run; without the file itself, those of the same vocabulary and size."""
+    folder = files.cache_dir(config.DATASET)
+    if source is not None:
+        found = [_path(config, dataset, source)]
+    else:
+        found = sorted(folder.glob(f"vectors-{dataset.fingerprint}-{config.EMBEDDING_DIM}d-*.npz"))
+    for path in found:
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays["rows"], arrays["numbers"], int(arrays["n_words"])
+    return None
+
+
+def _path(config: Config, dataset, source: Path) -> Path:
+    key = hashlib.sha256(sources.signature(source).encode()).hexdigest()[:8]
+    return files.cache_dir(config.DATASET) / f"vectors-{dataset.fingerprint}-{config.EMBEDDING_DIM}d-{key}.npz"
