@@ -1,0 +1,256 @@
+"""One training function, its evaluation and its result file; a stopped run goes on from its last finished epoch."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from tqdm.auto import tqdm
+
+from lab import data, files, models, vectors
+from lab.config import Config, from_dict
+from lab.errors import LabError
+
+SCHEMA = 1
+EVAL_BATCH = 128
+
+
+def run(config: Config) -> dict:
+    """Train and test the classifier of ``config``; returns what its result file holds.
+
+    The weights of the epoch with the lowest validation loss are tested and kept in ``runs/``; the result file
+    is written at the very end. Raises ``LabError`` for what the user can mend.
+    """
+    started = time.perf_counter()
+    device = pick_device(config)
+    seed_everything(config.SEED)
+    dataset = data.load(config)
+    table, vector_facts = vectors.load(config, dataset)
+    model = models.build(config, table).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.LEARNING_RATE)
+
+    folder = run_folder(config)
+    stamp = json.dumps([SCHEMA, config.as_dict(), dataset.fingerprint])
+    history, best, spent = load_checkpoint(folder, stamp, model, optimizer)
+    for epoch in tqdm(range(1, config.N_EPOCHS + 1), desc=config.run_id, unit="轮", initial=len(history)):
+        if epoch <= len(history):
+            continue
+        at = time.perf_counter()
+        train_loss = train_epoch(model, optimizer, dataset.train, config, epoch)
+        valid = evaluate(model, dataset.valid, device, "验证")
+        history.append(
+            dict(
+                epoch=epoch,
+                train_loss=train_loss,
+                valid_loss=valid["loss"],
+                valid_accuracy=valid["accuracy"],
+                seconds=time.perf_counter() - at,
+            )
+        )
+        if valid["loss"] <= min(past["valid_loss"] for past in history):
+            best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        save_checkpoint(folder, stamp, model, optimizer, history, best, spent + time.perf_counter() - started)
+
+    model.load_state_dict(best)
+    chosen = min(history, key=lambda past: past["valid_loss"])
+    test = evaluate(model, dataset.test, device, "测试")
+    save_weights(folder, config, best, dataset.vocabulary)
+    result = dict(
+        schema=SCHEMA,
+        kind="classifier",
+        run_id=config.run_id,
+        config=config.as_dict(),
+        data=describe_data(config, dataset, vector_facts),
+        history=history,
+        best_epoch=chosen["epoch"],
+        valid=dict(loss=chosen["valid_loss"], accuracy=chosen["valid_accuracy"]),
+        test=dict(
+            loss=test["loss"],
+            accuracy=test["accuracy"],
+            n=dataset.test.n,
+            right=encode_bits(test["right"]),
+            probability=base64.b64encode(test["probability"].astype("<f2").tobytes()).decode(),
+        ),
+        **describe_machine(device),
+        seconds=spent + time.perf_counter() - started,
+    )
+    files.write_json(files.results_dir(config.DATASET) / f"{config.run_id}.json", result)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return result
+
+
+def train_epoch(model, optimizer, reviews: data.Reviews, config: Config, epoch: int) -> float:
+    """Go once through the training reviews; returns the mean loss (nats per review)."""
+    model.train()
+    device = model.head.weight.device
+    # Order and dropout depend on the epoch alone, so that a resumed run repeats an undisturbed one.
+    torch.manual_seed(config.SEED * 1000 + epoch)
+    total = 0.0
+    bar = tqdm(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False)
+    for batch in data.batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
+        logits = model(batch.tokens.to(device), batch.lengths.to(device))  # (B,)
+        loss = F.binary_cross_entropy_with_logits(logits, batch.labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        if config.GRAD_CLIP:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.GRAD_CLIP)
+        optimizer.step()
+        total += loss.item() * len(batch.index)
+        if not np.isfinite(total):
+            raise LabError(f"第{epoch}轮的训练损失不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")
+        bar.update(len(batch.index))
+    bar.close()
+    return total / reviews.n
+
+
+@torch.no_grad()
+def evaluate(model, reviews: data.Reviews, device: torch.device, label: str = "评估") -> dict:
+    """Loss, accuracy, and for each review (N,) the probability of 'positive' and whether it was right."""
+    model.eval()
+    logits = torch.empty(reviews.n)
+    with tqdm(total=reviews.n, desc=label, unit="篇", leave=False) as bar:
+        for batch in data.batches(reviews, EVAL_BATCH):
+            logits[batch.index] = model(batch.tokens.to(device), batch.lengths.to(device)).cpu()
+            bar.update(len(batch.index))
+    labels = torch.from_numpy(reviews.labels.astype(np.float32))
+    loss = F.binary_cross_entropy_with_logits(logits.double(), labels.double()).item()
+    right = ((logits > 0) == (labels > 0)).numpy()
+    return dict(loss=loss, accuracy=float(right.mean()), right=right, probability=torch.sigmoid(logits).numpy())
+
+
+def encode_bits(right: np.ndarray) -> str:
+    """Pack booleans (N,) into base64."""
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def pick_device(config: Config) -> torch.device:
+    """The device of the run; ``LabError`` where CUDA is asked for and absent."""
+    if config.DEVICE == "cuda" and not torch.cuda.is_available():
+        raise LabError("参数DEVICE的值'cuda'不可用：这台机器没有可用的CUDA设备。请改用auto或cpu。")
+    name = config.DEVICE if config.DEVICE != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch and ask cuDNN and cuBLAS for repeatable results (lab sheet, ``SEED``)."""
+    os.environ["PYTHONHASHSEED"] = str(seed)
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the lab sheet asks for the global generator too
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def describe_data(config: Config, dataset: data.Dataset, vector_facts: dict) -> dict:
+    """What the figures of a run stand on: the reviews' fingerprint and sizes, the vectors and what they cover."""
+    return dict(
+        dataset=config.DATASET,
+        fingerprint=dataset.fingerprint,
+        sizes=dataset.sizes,
+        vocab_size=len(dataset.vocabulary),
+        vectors=vector_facts,
+    )
+
+
+def describe_machine(device: torch.device) -> dict:
+    """Library versions, processor and date of a run."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    for name in ("numpy", "spacy", "torchtext", "rnn-lab"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    finished = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return dict(versions=versions, processor=name, threads=torch.get_num_threads(), finished=finished)
+
+
+def processor_name() -> str:
+    """The processor's model, as the system tells it."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+# The run's folder: weights, configuration, vocabulary; and while it runs, the checkpoint.
+
+
+def run_folder(config: Config) -> Path:
+    """Folder below ``runs/`` that belongs to the run alone."""
+    return files.runs_dir(config.DATASET) / config.run_id
+
+
+def save_weights(folder: Path, config: Config, weights: dict[str, torch.Tensor], vocabulary: list[str]) -> None:
+    """Write all that ``lab predict`` needs: weights, configuration and vocabulary."""
+    with files.whole(folder / "vocabulary.txt", "w") as file:
+        file.writelines(f"{word}\n" for word in vocabulary)
+    files.write_json(folder / "config.json", config.as_dict())
+    with files.whole(folder / "model.safetensors") as file:
+        file.write(save(weights))
+
+
+def load_run(folder: Path) -> tuple[Config, models.SentimentClassifier, list[str]]:
+    """Open a finished run: its configuration, its model (on the CPU) and its vocabulary."""
+    if not (folder / "model.safetensors").is_file():
+        raise LabError(f"{folder}里没有训练好的模型。请先用lab train或lab grid训练。")
+    config = from_dict(files.read_json(folder / "config.json"))
+    vocabulary = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    model = models.build(config, np.zeros((len(vocabulary), config.EMBEDDING_DIM), dtype=np.float32))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return config, model.eval(), vocabulary
+
+
+def save_checkpoint(folder: Path, stamp: str, model, optimizer, history: list, best: dict, seconds: float) -> None:
+    """Write model, optimizer, best weights and history after an epoch, in one file, whole or not at all."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    facts = dict(stamp=stamp, history=json.dumps(history), seconds=str(seconds))
+    with files.whole(folder / "checkpoint.safetensors") as file:
+        file.write(save(tensors, metadata=facts))
+
+
+def load_checkpoint(folder: Path, stamp: str, model, optimizer) -> tuple[list, dict, float]:
+    """Put model and optimizer where the run stopped; returns history, best weights and seconds spent so far.
+
+    A checkpoint of another configuration or of other data is not used.
+    """
+    path = folder / "checkpoint.safetensors"
+    if not path.is_file():
+        return [], {}, 0.0
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata()
+        tensors = load_file(path)
+    except Exception:  # safetensors has one error class for all; a broken checkpoint only costs the epochs in it
+        return [], {}, 0.0
+    if facts["stamp"] != stamp:
+        return [], {}, 0.0
+    groups: dict[str, dict] = {"model": {}, "best": {}, "adam": {}}
+    for name, value in tensors.items():
+        group, rest = name.split(".", 1)
+        groups[group][rest] = value
+    model.load_state_dict(groups["model"])
+    state: dict[int, dict] = {}
+    for name, value in groups["adam"].items():
+        number, key = name.split(".")
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    return json.loads(facts["history"]), groups["best"], float(facts["seconds"])
