@@ -134,19 +134,30 @@ def unknown_parameter(name: str, known) -> str:
     return f"没有名为{name}的参数。{hint}可用的参数：{'、'.join(known)}。"
 
 
-def from_notebook(namespace: dict[str, Any]) -> Config:
+def from_notebook(namespace: dict[str, Any], extra: tuple[str, ...] = ()) -> Config:
     """Make a ``Config`` from a notebook's variables (``globals()``), refusing misspelt ones.
 
-    papermill only warns of parameters the notebook does not know (nteract/papermill#818, #869). Two sources
-    of names are checked: every name in a cell that papermill injected, and every capitalised variable
-    that is nearly, but not quite, a parameter's name.
+    ``extra`` names the notebook's parameters that are not the run's. papermill only warns of parameters that
+    a notebook does not have (nteract/papermill#818, #869); here they are errors.
     """
-    check_names(namespace, PARAMETERS)
+    known = [name for name in PARAMETERS if name in namespace] + list(extra)
+    check_names(namespace, known)
     return Config(**{name: namespace[name] for name in PARAMETERS if name in namespace})
 
 
+def as_whole(name: str, value, low: int, high: int) -> int:
+    """Check a notebook's own parameter that is an integer from ``low`` to ``high``; else a ``LabError``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise LabError(f"参数{name}的值{value!r}不可用：允许{low}到{high}的整数。")
+    return value
+
+
 def check_names(namespace: dict[str, Any], known) -> None:
-    """Raise a ``LabError`` for a misspelt parameter among a notebook's variables."""
+    """Raise a ``LabError`` for a misspelt parameter among a notebook's variables.
+
+    Two sources of names are checked: every name in a cell that papermill injected, and every capitalised
+    variable of a plain value that is nearly, but not quite, a parameter's name (a slip in the parameters cell).
+    """
     suspects = [
         name
         for name, value in namespace.items()

@@ -6,6 +6,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import re
+import sys
 from collections import OrderedDict
 from functools import lru_cache
 
@@ -17,6 +18,8 @@ from lab.errors import LabError
 # Raised whenever a rule below changes; it is part of every cache key.
 RULES = 1
 PAD, UNK = "<pad>", "<unk>"
+# A forked worker has spaCy loaded already and needs no __main__ guard in the caller; elsewhere forking is unsafe.
+START = "fork" if sys.platform == "linux" else "spawn"
 CHUNK = 500  # reviews a worker process takes at a time
 
 
@@ -72,10 +75,11 @@ def tokenize_all(texts: list[str], names: list[str], label: str) -> tuple[list[s
     workers = min(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(chunks)
     )
+    _tokenizer()  # before forking
     types: dict[str, int] = {}
     flat, lengths = [], []
     # Worker processes cost a few seconds to start: not for a small corpus.
-    pool = multiprocessing.get_context("spawn").Pool(workers) if workers > 1 and len(texts) > 8 * CHUNK else None
+    pool = multiprocessing.get_context(START).Pool(workers) if workers > 1 and len(texts) > 8 * CHUNK else None
     try:
         done = pool.imap(_tokenize_chunk, chunks) if pool else map(_tokenize_chunk, chunks)
         with tqdm(total=len(texts), desc=f"分词：{label}", unit="篇") as bar:

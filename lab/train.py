@@ -254,3 +254,42 @@ def load_checkpoint(folder: Path, stamp: str, model, optimizer) -> tuple[list, d
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     return json.loads(facts["history"]), groups["best"], float(facts["seconds"])
+
+
+def find_run(dataset: str, run_id: str | None = None) -> Path:
+    """Folder of a finished run; without a name that of the lowest validation loss."""
+    folders = {path.parent.name: path.parent for path in files.runs_dir(dataset).glob("*/model.safetensors")}
+    names = "、".join(sorted(folders)) or "（还没有）"
+    if run_id is not None:
+        if run_id not in folders:
+            raise LabError(f"没有训练好的运行{run_id!r}。已有：{names}。请先用lab train或lab grid训练。")
+        return folders[run_id]
+    losses = {
+        name: files.read_json(path)["valid"]["loss"]
+        for name in folders
+        if (path := files.results_dir(dataset) / f"{name}.json").is_file()
+    }
+    if not losses:
+        raise LabError(f"数据集{dataset}还没有训练好的模型。请先用lab train或lab grid训练。")
+    return folders[min(losses, key=losses.get)]
+
+
+def encode_text(vocabulary: list[str], text: str) -> tuple[list[str], np.ndarray]:
+    """Tokens of a text and their numbers (T,); ``LabError`` where none of them is known to the model."""
+    from lab.text import tokenize
+
+    number = {word: place for place, word in enumerate(vocabulary)}
+    words = tokenize(text)
+    if not words:
+        raise LabError('文本是空的。请给出一段英文影评，例如：lab predict "A wonderful film."')
+    tokens = np.array([number.get(word, 1) for word in words])
+    if (tokens == 1).all():
+        raise LabError(f"文本里没有一个词在词表中（{'、'.join(words[:5])}），模型无从判断。请用英文影评。")
+    return words, tokens
+
+
+def predict(model, vocabulary: list[str], text: str) -> float:
+    """Probability that ``text`` is positive."""
+    _, tokens = encode_text(vocabulary, text)
+    with torch.no_grad():
+        return torch.sigmoid(model(torch.from_numpy(tokens)[:, None], torch.tensor([len(tokens)]))).item()

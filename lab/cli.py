@@ -1,0 +1,168 @@
+"""The ``lab`` command: thin over the package; help and errors are Chinese."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from lab import config as lab_config
+from lab import files
+from lab.errors import LabError
+
+
+class LabGroup(click.Group):
+    """A group that turns a ``LabError`` into one line and exit status 1."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            click.echo(f"错误：{error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("已停止；再次运行会从停下的地方继续。", err=True)
+            sys.exit(130)
+
+
+def data_options(command):
+    """Options of every command that reads data."""
+    command = click.option(
+        "--dataset", default="aclImdb", show_default=True, help="数据集：aclImdb或sample（内置的人造影评）。"
+    )(command)
+    return click.option("--data-dir", help="原始数据所在的文件夹，默认为环境变量LAB_DATA或data/。")(command)
+
+
+def use_data_dir(data_dir: str | None) -> None:
+    """Make the source folder absolute: notebooks run in other working directories."""
+    if data_dir:
+        if not Path(data_dir).expanduser().is_dir():
+            raise LabError(f"没有文件夹{data_dir}（--data-dir）。请先建立它，或改用已有的文件夹。")
+        os.environ["LAB_DATA"] = data_dir
+    os.environ["LAB_DATA"] = str(files.source_dir())
+
+
+@click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main():
+    """循环神经网络实验：准备数据、训练、出报告。"""
+
+
+@main.command()
+@data_options
+@click.option("--seed", default=2077, show_default=True, help="划分训练集与验证集的种子。")
+def prepare(dataset, data_dir, seed):
+    """准备数据：分词、词表、编码缓存、词向量。"""
+    use_data_dir(data_dir)
+    _prepare(dataset, seed)
+
+
+def _prepare(dataset: str, seed: int) -> None:
+    from lab import data, summary, vectors
+
+    for dim in (100, 300):
+        config = lab_config.from_dict(dict(DATASET=dataset, EMBEDDING_DIM=dim, SEED=seed))
+        prepared = data.load(config)
+        if dim == 100:
+            sizes = prepared.sizes
+            click.echo(
+                f"训练{sizes['train']:,}篇，验证{sizes['valid']:,}篇，测试{sizes['test']:,}篇；词表{len(prepared.vocabulary):,}个词。"
+            )
+            click.echo(f"数据指纹{prepared.fingerprint}，缓存在{prepared.folder}。")
+            summary.write(config, prepared)
+        _, facts = vectors.load(config, prepared)
+        click.echo(vectors.describe(facts, dataset))
+
+
+@main.command()
+@data_options
+@click.option(
+    "-p",
+    "parameters",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="参数及其值，可重复；与03_train.ipynb的参数相同。",
+)
+def train(dataset, data_dir, parameters):
+    """训练一个配置（与03_train.ipynb相同，不经过笔记本）。"""
+    from papermill.cli import _resolve_type  # the same reading of values as papermill's own -p
+
+    from lab import train as lab_train
+
+    use_data_dir(data_dir)
+    values = {"DATASET": dataset} | {name: _resolve_type(value) for name, value in parameters}
+    result = lab_train.run(lab_config.from_dict(values))
+    click.echo(
+        f"{result['run_id']}：第{result['best_epoch']}轮验证损失最低；测试准确率{result['test']['accuracy']:.2%}，"
+        f"用时{result['seconds']:.0f}秒。"
+    )
+    click.echo(f"结果文件：{files.results_dir(result['config']['DATASET']) / (result['run_id'] + '.json')}")
+
+
+@main.command()
+@data_options
+@click.option("--only", help="只运行名字匹配的配置，例如'lstm-1x*'。")
+@click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="同时运行的配置数，线程平分。"
+)
+def grid(dataset, data_dir, only, seeds, workers):
+    """用papermill运行实验的16个配置；已完成的跳过，中断后可继续。"""
+    use_data_dir(data_dir)
+    _grid(dataset, only, seeds, workers)
+
+
+def _grid(dataset, only, seeds, workers) -> None:
+    from lab import grid as lab_grid
+
+    cells = [cell for seed in seeds for cell in lab_grid.configs(DATASET=dataset, SEED=seed)]
+    failures = lab_grid.run(lab_grid.select(cells, only), workers)
+    if failures:
+        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
+
+
+@main.command()
+@click.option("--dataset", default="aclImdb", show_default=True, help="数据集：aclImdb或sample。")
+@click.option("--name", default="", help="封面上的姓名。")
+@click.option("--student-id", default="", help="封面上的学号。")
+@click.option("--date", default="", help="封面上的日期，默认为最近一次运行的日期。")
+def report(dataset, name, student_id, date):
+    """由已有的结果文件生成报告（HTML和PDF）。"""
+    _report(dataset, name, student_id, date)
+
+
+def _report(dataset, name="", student_id="", date="") -> None:
+    from lab import report as lab_report
+
+    for path in lab_report.build(dataset, NAME=name, STUDENT_ID=student_id, DATE=date):
+        click.echo(f"报告：{path}")
+
+
+@main.command(name="all")
+@data_options
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="同时运行的配置数，线程平分。"
+)
+def everything(dataset, data_dir, workers):
+    """依次完成：准备数据、运行16个配置、生成报告。"""
+    use_data_dir(data_dir)
+    _prepare(dataset, 2077)
+    try:
+        _grid(dataset, None, [2077], workers)
+    finally:
+        _report(dataset)
+
+
+@main.command()
+@click.argument("text", nargs=-1)
+@click.option("--dataset", default="aclImdb", show_default=True, help="数据集：aclImdb或sample。")
+@click.option("--run", "run_id", help="运行名，例如lstm-1x1-100d-s2077；默认取验证损失最低的一个。")
+def predict(text, dataset, run_id):
+    """用训练好的模型判断任意英文文本的情感。"""
+    from lab import train as lab_train
+
+    config, model, vocabulary = lab_train.load_run(lab_train.find_run(dataset, run_id))
+    probability = lab_train.predict(model, vocabulary, " ".join(text))
+    click.echo(f"{config.run_id}：正面的概率{probability:.1%}，判为{'正面' if probability > 0.5 else '负面'}。")

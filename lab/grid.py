@@ -1,0 +1,89 @@
+"""The lab sheet's 16 configurations, each run through papermill as ``03_train.ipynb``."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import fnmatch
+import itertools
+import os
+
+from tqdm.auto import tqdm
+
+from lab import files
+from lab.config import Config
+from lab.errors import LabError
+
+
+def configs(**common) -> list[Config]:
+    """The 16 cells: {RNN, LSTM} x layers {1, 2, 5} x directions {1, 2} at 100 dimensions, 1 layer at 300 too."""
+    cells = [(100, layers) for layers in (1, 2, 5)] + [(300, 1)]
+    return [
+        Config(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional, EMBEDDING_DIM=dim, **common)
+        for (dim, layers), bidirectional, base in itertools.product(cells, (False, True), ("RNN", "LSTM"))
+    ]
+
+
+def select(cells: list[Config], only: str | None) -> list[Config]:
+    """Cells whose run id matches the shell pattern ``only``; none is a ``LabError``."""
+    chosen = [config for config in cells if only is None or fnmatch.fnmatch(config.run_id, only)]
+    if not chosen:
+        names = "、".join(config.run_id for config in cells)
+        raise LabError(f"没有与{only!r}匹配的配置。可选：{names}。")
+    return chosen
+
+
+def is_finished(config: Config) -> bool:
+    """Whether the result file of ``config`` is there."""
+    return (files.results_dir(config.DATASET) / f"{config.run_id}.json").is_file()
+
+
+def run(cells: list[Config], workers: int = 1) -> list[str]:
+    """Run the unfinished cells, ``workers`` at a time with the threads divided; returns the failures' texts.
+
+    A failing cell does not stop the others. Stop the grid at any time: finished cells are never run again,
+    an unfinished one goes on from its last epoch.
+    """
+    from lab import data
+
+    for config in {config.SEED: config for config in cells}.values():
+        data.load(config)  # once, before several kernels ask for it
+    waiting = [config for config in cells if not is_finished(config)]
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it
+    failures = []
+    with (
+        tqdm(total=len(cells), initial=len(cells) - len(waiting), desc="配置", unit="个") as bar,
+        concurrent.futures.ThreadPoolExecutor(workers) as pool,
+    ):
+        running = {pool.submit(run_cell, config): config for config in waiting}
+        for done in concurrent.futures.as_completed(running):
+            if error := done.exception():
+                failures.append(f"{running[done].run_id}：{_last_line(error)}")
+            bar.set_postfix_str(running[done].run_id)
+            bar.update()
+    return failures
+
+
+def run_cell(config: Config) -> None:
+    """Execute ``03_train.ipynb`` for ``config``; the executed notebook stays in the run's folder."""
+    import filelock
+    import papermill
+
+    folder = files.runs_dir(config.DATASET) / config.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock"):  # another grid on the same folder waits here ...
+        if is_finished(config):  # ... and finds the cell finished
+            return
+        papermill.execute_notebook(
+            files.PROJECT / "notebooks" / "03_train.ipynb",
+            folder / "03_train.ipynb",
+            parameters=config.as_dict(),
+            kernel_name="python3",
+            cwd=folder,
+            progress_bar=False,
+        )
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,360 @@
+"""From result files to the report: tables, sentences, and the run of ``05_results.ipynb`` that exports it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lab import files, statistics, train, vectors
+from lab.config import PARAMETERS, Config
+from lab.data import Dataset
+from lab.errors import LabError
+
+MISSING = "未运行"
+BASES = ("RNN", "LSTM")
+PART_NAMES = {"train": "训练集", "valid": "验证集", "test": "测试集"}
+SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果。"
+# Figures on the same test set from elsewhere, for context: accuracy in per cent, method, source.
+PUBLISHED = [
+    (47.87, "普通RNN，不打包变长序列", "bentrevett/pytorch-sentiment-analysis"),
+    (85.28, "两层双向LSTM教程", "bentrevett/pytorch-sentiment-analysis"),
+    (86.2, "两层双向LSTM教程（另一版）", "bentrevett/pytorch-sentiment-analysis"),
+    (87.80, "词袋模型", "Maas等，2011"),
+    (88.89, "词袋加由无标签影评学到的词向量", "Maas等，2011"),
+    (91.22, "NBSVM-bi", "Wang与Manning，2012"),
+    (92.76, "SA-LSTM", "Dai与Le，2015"),
+    (94.06, "oh-2LSTMp", "Johnson与Zhang，2016"),
+    (95.4, "ULMFiT", "Howard与Ruder，2018"),
+]
+
+
+# Results
+
+
+def load_results(dataset: str) -> list[dict]:
+    """All result files of the classifiers of ``dataset``, by run id; a broken one is a ``LabError``."""
+    results = []
+    for path in sorted(files.results_dir(dataset).glob("*.json")):
+        result = files.read_json(path)
+        if isinstance(result, dict) and result.get("kind") == "classifier":
+            if result.get("schema") != train.SCHEMA:
+                raise LabError(
+                    f"结果文件{path}的格式版本是{result.get('schema')}，应为{train.SCHEMA}。请删除它并重新运行。"
+                )
+            results.append(result)
+    return results
+
+
+def load_summary(dataset: str) -> dict | None:
+    """The data's description written by ``lab prepare``; None where data were never prepared."""
+    path = files.results_dir(dataset) / "data.json"
+    return files.read_json(path) if path.is_file() else None
+
+
+def interval(result: dict) -> tuple[float, float]:
+    """95 % Wilson interval of a run's test accuracy."""
+    n = result["test"]["n"]
+    return statistics.wilson(round(result["test"]["accuracy"] * n), n)
+
+
+def probabilities(result: dict) -> np.ndarray:
+    """(N,) probability of 'positive' of each test review."""
+    return np.frombuffer(base64.b64decode(result["test"]["probability"]), dtype="<f2").astype(np.float64)
+
+
+def unpack_summary(summary: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and lengths (N,) of the test reviews, as the summary keeps them."""
+    n = summary["sizes"]["test"]
+    labels = np.unpackbits(np.frombuffer(base64.b64decode(summary["test_labels"]), dtype=np.uint8))[:n]
+    return labels, np.frombuffer(base64.b64decode(summary["test_lengths"]), dtype="<u2")
+
+
+# Tables
+
+
+def config_table(config: Config) -> pd.DataFrame:
+    """All parameters of a run with their meaning."""
+    rows = [(f"`{name}`", str(getattr(config, name)), field.metadata["meaning"]) for name, field in PARAMETERS.items()]
+    return pd.DataFrame(rows, columns=["参数", "取值", "意义"])
+
+
+def accuracy_table(results: list[dict]) -> pd.DataFrame:
+    """Test accuracy (%) of the lab sheet's cells with 95 % intervals; a cell that has not been run says so."""
+    cells = statistics.by_cell(results)
+    rows = []
+    for layers, directions in sorted({(cell.layers, cell.directions) for cell in cells}):
+        row = {"N_L-N_D": f"{layers}-{directions}"}
+        for dim in (100, 300):
+            for base in BASES:
+                cell = (base, layers, directions, dim)
+                row[f"{base} {dim}维"] = accuracy_text(list(cells[cell].values())) if cell in cells else "–"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def accuracy_text(runs: list[dict]) -> str:
+    """One cell in per cent: accuracy with its 95 % interval, or mean ± standard deviation over seeds."""
+    if not runs:
+        return MISSING
+    found = statistics.summary([run["test"]["accuracy"] * 100 for run in runs])
+    if found.sd is None:
+        low, high = interval(runs[0])
+        return f"**{found.mean:.2f}** [{low * 100:.2f}, {high * 100:.2f}]"
+    return f"**{found.mean:.2f}** ± {found.sd:.2f}（{found.n}个种子）"
+
+
+def reference_table(results: list[dict]) -> pd.DataFrame:
+    """Every cell beside the reference figure, and whether that lies in the 95 % interval of the same seed's run."""
+    rows = []
+    for cell, seeds in statistics.by_cell(results).items():
+        reference = statistics.REFERENCE[cell]
+        row = {
+            "配置": cell.label,
+            "参考": reference * 100,
+            "本次（均值）": MISSING,
+            "差": MISSING,
+            "种子2077的区间": MISSING,
+            "参考值在区间内": MISSING,
+        }
+        if seeds:
+            mean = np.mean([run["test"]["accuracy"] for run in seeds.values()])
+            row |= {"本次（均值）": f"{mean * 100:.2f}", "差": f"{(mean - reference) * 100:+.2f}"}
+        if 2077 in seeds:
+            low, high = interval(seeds[2077])
+            inside = statistics.reference_inside(reference, low, high)
+            row |= {
+                "种子2077的区间": f"[{low * 100:.2f}, {high * 100:.2f}]",
+                "参考值在区间内": "是" if inside else "否",
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def data_table(summary: dict) -> pd.DataFrame:
+    """Size of each part: reviews, tokens, share of unknown ones, lengths."""
+    rows = [
+        {
+            "部分": name,
+            "影评数": f"{summary['sizes'][part]:,}",
+            "词元数": f"{summary['tokens'][part]:,}",
+            "未知词元": f"{summary['unknown_tokens'][part] / summary['tokens'][part]:.2%}",
+            "长度中位数": summary["length_quantiles"][part][2],
+            "最长": summary["length_quantiles"][part][5],
+        }
+        for part, name in PART_NAMES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def published_table(results: list[dict]) -> pd.DataFrame:
+    """Published accuracies on the same test set, our best run among them."""
+    rows = [(accuracy, method, source) for accuracy, method, source in PUBLISHED]
+    if results and results[0]["config"]["DATASET"] == "aclImdb":
+        best = max(results, key=lambda result: -result["valid"]["loss"])
+        rows.append((best["test"]["accuracy"] * 100, f"**本实验**{best['run_id']}（验证损失最低的运行）", "本报告"))
+    return pd.DataFrame(sorted(rows), columns=["准确率（%）", "方法", "来源"])
+
+
+def environment_table(results: list[dict], summary: dict | None) -> pd.DataFrame:
+    """What the figures were made with: every distinct version, processor and fingerprint among the runs."""
+    found: dict[str, set] = {}
+    for result in results:
+        for name, version in result["versions"].items():
+            found.setdefault(name, set()).add(version)
+        found.setdefault("处理器", set()).add(f"{result['processor']}，{result['threads']}线程")
+        found.setdefault("数据指纹（随种子而异）", set()).add(result["data"]["fingerprint"])
+    if not results and summary:
+        found["数据指纹（随种子而异）"] = {summary["fingerprint"]}
+    return pd.DataFrame(
+        [(name, "；".join(sorted(values))) for name, values in found.items()] or [(MISSING, MISSING)],
+        columns=["项目", "取值"],
+    )
+
+
+# Sentences made of numbers
+
+
+def foundation(dataset: str, results: list[dict], summary: dict | None) -> str:
+    """What the report's figures stand on, in the first lines of it."""
+    if dataset == "sample":
+        lines = [f"> **注意：{SAMPLE_NOTICE}**"]
+    else:
+        lines = [f"> 本报告的数字来自真实的aclImdb影评，共有{len(results)}次运行的结果。{standing(results)}。"]
+    missing = sum(not seeds for seeds in statistics.by_cell(results).values())
+    if missing:
+        lines.append(f"> 实验表的{len(statistics.REFERENCE)}格中还有{missing}格未运行。")
+    return "\n>\n".join(lines)
+
+
+def standing(results: list[dict]) -> str:
+    """The vectors and data behind a set of runs, for captions."""
+    if not results:
+        return "还没有运行"
+    facts = {}
+    for result in results:
+        vector = result["data"]["vectors"]
+        if vector["name"] != "random":
+            kind = "完整" if vector["complete"] else f"子集，{vector['words']:,}个词"
+            facts[vector["name"]] = f"{vector['name']}（{kind}，覆盖训练集词元的{vector['covered_tokens']:.1%}）"
+    data = "人造影评sample" if results[0]["config"]["DATASET"] == "sample" else "aclImdb"
+    return f"数据为{data}，词向量为{'、'.join(facts[name] for name in sorted(facts)) or '随机向量'}"
+
+
+def vector_sentences(results: list[dict]) -> str:
+    """A line for each vector file that was used."""
+    lines = {}
+    for result in results:
+        vector = result["data"]["vectors"]
+        lines[vector["name"]] = vectors.describe(vector, result["config"]["DATASET"])
+    return "\n".join(f"- {lines[name]}" for name in sorted(lines)) or f"词向量：{MISSING}。"
+
+
+def headline(results: list[dict]) -> str:
+    """The best run by validation loss, of each base, with its test accuracy."""
+    sentences = []
+    for base in BASES:
+        runs = [result for result in results if result["config"]["MODEL_BASE"] == base]
+        if not runs:
+            sentences.append(f"{base}：{MISSING}。")
+            continue
+        best = min(runs, key=lambda result: result["valid"]["loss"])
+        low, high = interval(best)
+        sentences.append(
+            f"{base}中验证损失最低的是`{best['run_id']}`，测试准确率{best['test']['accuracy']:.2%}，"
+            f"95%的Wilson区间[{low:.2%}, {high:.2%}]（{best['test']['n']:,}篇测试影评）。"
+        )
+    return "".join(sentences) + "每格方括号内是同样的区间；有多个种子时给出均值与标准差。"
+
+
+def one_seed(results: list[dict]) -> list[dict]:
+    """The table's runs of one seed (the smallest), in the table's order."""
+    cells = statistics.by_cell(results)
+    seeds = sorted({seed for runs in cells.values() for seed in runs})
+    return [runs[seeds[0]] for runs in cells.values() if seeds and seeds[0] in runs]
+
+
+def curves_sentence(results: list[dict]) -> str:
+    """What the learning curves show: when the chosen epochs come, and how far the losses part."""
+    text = []
+    for base in BASES:
+        runs = [result for result in results if result["config"]["MODEL_BASE"] == base]
+        if runs:
+            epochs = [run["best_epoch"] for run in runs]
+            gap = np.mean([run["history"][-1]["valid_loss"] - run["history"][-1]["train_loss"] for run in runs])
+            text.append(f"{base}选中的是第{min(epochs)}至{max(epochs)}轮，最后一轮的验证损失平均比训练损失高{gap:.2f}")
+    return "学习曲线：" + "；".join(text)
+
+
+def conclusion(results: list[dict], verdicts: pd.DataFrame) -> str:
+    """The closing section, from the numbers."""
+    if not results:
+        return f"{MISSING}。"
+    cells = statistics.by_cell(results)
+    means = {cell: np.mean([run["test"]["accuracy"] for run in runs.values()]) for cell, runs in cells.items() if runs}
+    lines = []
+    pairs = [(cell, cell._replace(base="RNN")) for cell in means if cell.base == "LSTM"]
+    gaps = [(means[lstm] - means[rnn]) * 100 for lstm, rnn in pairs if rnn in means]
+    if gaps:
+        lines.append(
+            f"在{len(gaps)}组相同的层数、方向与维数下，LSTM的测试准确率比RNN高{min(gaps):.1f}至{max(gaps):.1f}个百分点。"
+        )
+    for word in ("成立", "不成立", "证据不足", MISSING):
+        names = verdicts.loc[verdicts["verdict"] == word, "hypothesis"]
+        if len(names):
+            lines.append(f"参考报告的结论中{word}的有：{'、'.join(names)}。")
+    lines.append(
+        "一次运行的准确率有两种误差：测试影评有限带来的误差（表中的区间）和换一个随机种子带来的波动；小于它们的差别不能当作结论。"
+    )
+    return "\n".join(f"{at}. {line}" for at, line in enumerate(lines, 1))
+
+
+# Tables of single runs
+
+
+def runs_table(results: list[dict]) -> pd.DataFrame:
+    """A row per run: chosen epoch, validation and test figures, time."""
+    rows = [
+        {
+            "运行": f"`{result['run_id']}`",
+            "选中的轮": result["best_epoch"],
+            "验证损失": f"{result['valid']['loss']:.4f}",
+            "验证准确率（%）": result["valid"]["accuracy"] * 100,
+            "测试准确率（%）": result["test"]["accuracy"] * 100,
+            "用时（分）": result["seconds"] / 60,
+        }
+        for result in results
+    ]
+    return pd.DataFrame(rows)
+
+
+def confusion_matrix(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(2, 2) counts: rows true negative/positive, columns judged negative/positive."""
+    return np.histogram2d(labels, probability > 0.5, bins=(2, 2), range=((0, 1), (0, 1)))[0].astype(int)
+
+
+def class_counts(dataset: Dataset) -> np.ndarray:
+    """(2, V) occurrences of each word in negative and positive training reviews; specials count 0."""
+    train_part = dataset.train
+    label = np.repeat(train_part.labels, train_part.lengths)
+    counts = np.stack(
+        [np.bincount(train_part.tokens[label == each], minlength=len(dataset.vocabulary)) for each in (0, 1)]
+    )
+    counts[:, :2] = 0
+    return counts
+
+
+def raw_review(config: Config, reviews, index: int) -> str:
+    """The text of a training or validation review as it is in the source."""
+    from lab import sources, text
+
+    key = (reviews.labels[index], reviews.numbers[index], reviews.ratings[index])
+    found = sources.read_reviews(sources.find_reviews(config.DATASET), ("train",))["train"]
+    return next(text.decode(review.text, reviews.name(index)) for review in found if review[:3] == key)
+
+
+# The report itself
+
+
+def report_dir(dataset: str) -> Path:
+    """Folder of ``report.html`` and ``report.pdf``: ``report/``, for the sample below ``runs/``."""
+    return files.runs_dir(dataset) / "report" if dataset == "sample" else files.home() / "report"
+
+
+def build(dataset: str, **parameters) -> list[Path]:
+    """Execute ``05_results.ipynb`` on the result files that exist and export it; returns the files written."""
+    import nbformat
+    import papermill
+    from nbconvert import get_exporter
+
+    Config(DATASET=dataset)  # refuse an unknown data set before anything is written
+    executed = files.runs_dir(dataset) / "05_results.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        files.PROJECT / "notebooks" / "05_results.ipynb",
+        executed,
+        parameters=dict(DATASET=dataset) | parameters,
+        kernel_name="python3",
+        cwd=executed.parent,
+        progress_bar=False,
+    )
+    notebook = nbformat.read(executed, as_version=4)
+    results = load_results(dataset)
+    notebook.metadata["lab"] = dict(
+        course="深度学习课程实验三",
+        author=parameters.get("NAME", ""),
+        student_id=parameters.get("STUDENT_ID", ""),
+        date=parameters.get("DATE") or max((result["finished"][:10] for result in results), default=""),
+        notice=SAMPLE_NOTICE if dataset == "sample" else "",
+    )
+    nbformat.write(notebook, executed)
+    written = []
+    for kind in ("html", "pdf"):
+        content, _ = get_exporter(f"lab_{kind}")().from_notebook_node(notebook)
+        path = report_dir(dataset) / f"report.{kind}"
+        with files.whole(path) as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+        written.append(path)
+    return written

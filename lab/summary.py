@@ -1,0 +1,73 @@
+"""What the report tells of the data without having it: a small file that is written when data are prepared."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from lab import files
+from lab.config import Config
+from lab.data import PARTS, Dataset
+
+BIN = 50  # tokens a bin of the length histogram
+LAST = 1500  # longer reviews fall into the last bin
+TOP = 15  # words of each class
+
+
+def write(config: Config, dataset: Dataset) -> dict:
+    """Write ``data.json`` beside the result files, unless it already stands for the same data; returns it."""
+    path = files.results_dir(config.DATASET) / "data.json"
+    if path.is_file() and (old := files.read_json(path))["fingerprint"] == dataset.fingerprint:
+        return old
+    facts = describe(config, dataset)
+    files.write_json(path, facts)
+    return facts
+
+
+def describe(config: Config, dataset: Dataset) -> dict:
+    """Sizes, review lengths in tokens, most telling words, repeated reviews, and the test part's labels and lengths."""
+    parts = {part: getattr(dataset, part) for part in PARTS}
+    edges = np.append(np.arange(0, LAST, BIN), [LAST, np.inf])
+    digests = np.concatenate([part.digests for part in parts.values()])
+    seen = np.concatenate([dataset.train.digests, dataset.valid.digests])
+    repeated = np.isin(dataset.test.digests, seen)
+    return dict(
+        dataset=config.DATASET,
+        fingerprint=dataset.fingerprint,
+        seed=config.SEED,
+        sizes=dataset.sizes,
+        vocab_size=len(dataset.vocabulary),
+        tokens={name: len(part.tokens) for name, part in parts.items()},
+        unknown_tokens={name: int((part.tokens == 1).sum()) for name, part in parts.items()},
+        length_edges=[int(edge) for edge in edges[:-1]],
+        length_counts={name: np.histogram(part.lengths, edges)[0].tolist() for name, part in parts.items()},
+        length_quantiles={
+            name: [int(value) for value in np.percentile(part.lengths, [0, 25, 50, 75, 99, 100])]
+            for name, part in parts.items()
+        },
+        telling_words=telling_words(dataset),
+        repeated=int(len(digests) - len(np.unique(digests))),
+        repeated_across_test=int(repeated.sum()),
+        test_repeated=base64.b64encode(np.packbits(repeated).tobytes()).decode(),
+        test_labels=base64.b64encode(np.packbits(dataset.test.labels).tobytes()).decode(),
+        test_lengths=base64.b64encode(dataset.test.lengths.astype("<u2").tobytes()).decode(),
+    )
+
+
+def telling_words(dataset: Dataset) -> dict[str, list]:
+    """Per class the words with the largest log odds of class against class in training: (word, count) pairs.
+
+    Add-one smoothed; only words that occur at least 100 times (or one in 20,000 tokens of a small corpus).
+    """
+    train, words = dataset.train, len(dataset.vocabulary)
+    label = np.repeat(train.labels, train.lengths)
+    counts = np.stack([np.bincount(train.tokens[label == each], minlength=words) for each in (0, 1)])  # (2, V)
+    share = (counts + 1) / (counts + 1).sum(1, keepdims=True)
+    odds = np.log(share[1] / share[0])
+    odds[(counts.sum(0) < min(100, len(train.tokens) / 20_000)) | (np.arange(words) < 2)] = 0
+    ranked = np.argsort(odds)
+    pick = {"neg": ranked[:TOP], "pos": ranked[::-1][:TOP]}
+    return {
+        name: [[dataset.vocabulary[at], int(counts[:, at].sum())] for at in places] for name, places in pick.items()
+    }
