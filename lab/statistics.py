@@ -249,7 +249,8 @@ def comparisons(results: Iterable[dict], settings: Config | None = None) -> pd.D
 
     Columns: hypothesis, better, worse (cells, as claimed), seeds (those both cells have), differences
     (per seed, accuracy of the one claimed better minus the other), difference (their mean), sd (over seeds),
-    n01, n10 (per seed), p_reviews, p_seeds, p, p_holm, outcome (支持, 相反, 不显著 or 未运行).
+    n01, n10 (per seed), p_reviews, p_seeds, p, p_holm, outcome (支持, 相反, 不显著 or 未运行), seeds_only (not
+    significant for the noise between seeds alone: the reviews would do, Holm-corrected).
 
     A claim about two architectures must survive two kinds of luck, so two null hypotheses must fall:
 
@@ -313,6 +314,7 @@ def comparisons(results: Iterable[dict], settings: Config | None = None) -> pd.D
         ["未运行", "支持", "相反"],
         "不显著",
     )
+    frame["seeds_only"] = (frame["outcome"] == "不显著") & (holm(frame["p_reviews"]) < ALPHA)
     return frame
 
 
@@ -380,13 +382,15 @@ def _sentence(row: dict, pairs: pd.DataFrame) -> str:
     text += f"准确率之差{span}个百分点（正值与结论同向）"
     text += "。" if np.isnan(row["sd"]) else f"，种子间的标准差至多{100 * row['sd']:.2f}。"
     if row["support"]:
-        text += f"支持者校正后的p值最大的一对{p_text(pairs.loc[pairs['outcome'] == '支持', 'p_holm'].max())}。"
+        text += f"支持的各对校正后{p_text(pairs.loc[pairs['outcome'] == '支持', 'p_holm'].max()).replace('=', '≤')}。"
     for outcome in ("支持", "相反") if row["against"] else ():
         shown = [
             f"{pair.better.label}对{pair.worse.label}{100 * pair.difference:+.2f}（{p_text(pair.p_holm)}）"
             for pair in pairs[pairs["outcome"] == outcome].itertuples()
         ]
         text += f"{outcome}的是：{'；'.join(shown)}。" if shown else ""
+    if held_back := int(pairs["seeds_only"].sum()):
+        text += f"另有{held_back}对只看测试影评已显著，但差值没有超出换一个种子就有的波动。"
     if row["single"]:
         text += f"其中{row['single']}对只有一个种子。"
     if unknown := int((pairs["p"].notna() & pairs["p_seeds"].isna()).sum()):
