@@ -390,7 +390,7 @@ def _sentence(row: dict, pairs: pd.DataFrame) -> str:
         ]
         text += f"{outcome}的是：{'；'.join(shown)}。" if shown else ""
     if held_back := int(pairs["seeds_only"].sum()):
-        text += f"另有{held_back}对只看测试影评已显著，但差值没有超出换一个种子就有的波动。"
+        text += f"不显著的各对中，{held_back}对只看测试影评已显著，但差值没有超出换一个种子就有的波动。"
     if row["single"]:
         text += f"其中{row['single']}对只有一个种子。"
     if unknown := int((pairs["p"].notna() & pairs["p_seeds"].isna()).sum()):
