@@ -166,3 +166,7 @@ def predict(text, dataset, run_id):
     config, model, vocabulary = lab_train.load_run(lab_train.find_run(dataset, run_id))
     probability = lab_train.predict(model, vocabulary, " ".join(text))
     click.echo(f"{config.run_id}：正面的概率{probability:.1%}，判为{'正面' if probability > 0.5 else '负面'}。")
+
+
+if __name__ == "__main__":
+    main()

@@ -226,7 +226,7 @@ def _encode(config: Config, source: Path) -> Dataset:
     with files.whole_folder(target) as folder:
         for part, encoded in parts.items():
             _save_reviews(folder, f"{part}-", encoded)
-        np.save(
+        files.save_array(
             folder / "counts.npy",
             np.bincount(parts["train"].tokens, minlength=len(vocabulary)).astype(np.int64),
         )
@@ -264,7 +264,7 @@ def _columns(reviews: Reviews) -> list[np.ndarray]:
 
 def _save_reviews(folder: Path, prefix: str, reviews: Reviews) -> None:
     for field, column in zip(fields(Reviews), _columns(reviews), strict=True):
-        np.save(folder / f"{prefix}{field.name}.npy", column, allow_pickle=False)
+        files.save_array(folder / f"{prefix}{field.name}.npy", column)
 
 
 def _open_reviews(folder: Path, prefix: str) -> Reviews:

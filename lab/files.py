@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from lab.errors import LabError
 
@@ -59,6 +62,9 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         temporary.chmod(0o777 & ~_umask())
         yield temporary
+        for each in temporary.iterdir():
+            with open(each, "rb") as file:
+                os.fsync(file.fileno())
         if not path.exists():
             os.replace(temporary, path)
     except OSError as error:
@@ -104,6 +110,13 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an ``.npy`` file without objects; every failed write raises (``np.save`` misses a full disk at close)."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    path.write_bytes(content.getbuffer())
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

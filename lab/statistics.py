@@ -88,11 +88,6 @@ def _hypotheses() -> tuple[Hypothesis, ...]:
 HYPOTHESES = _hypotheses()
 
 
-def pack(right: Sequence[bool] | np.ndarray) -> str:
-    """Store right/wrong marks as text, eight to a byte: what a result file keeps as ``test.right``."""
-    return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode("ascii")
-
-
 def unpack(result: dict) -> np.ndarray:
     """Return the right/wrong marks (n,) bool of a result file's test reviews, in the order of the data.
 

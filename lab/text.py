@@ -38,7 +38,7 @@ def _tokenizer():
 
 def clean(text: str) -> str:
     """Replace the HTML line breaks of a review by blanks."""
-    return re.sub(r"<\s*br\s*/?\s*>", " ", text)
+    return re.sub(r"<\s*br\s*/?\s*>", " ", text, flags=re.IGNORECASE)
 
 
 def tokenize(text: str) -> list[str]:

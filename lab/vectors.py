@@ -71,7 +71,7 @@ def read(source: Path, dim: int, wanted: dict[str, int]) -> tuple[np.ndarray, np
     rows, numbers = [], []
     with sources.open_vectors(source, dim) as lines:
         for at, line in enumerate(lines, 1):
-            word, *columns = line.split()
+            word, *columns = line.split() or [b""]
             if len(columns) != dim:
                 raise _broken(source, at, f"有{len(columns)}列数字，应为{dim}列")
             if word in seen:

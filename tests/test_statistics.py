@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from lab import statistics
+from lab import statistics, train
 from lab.config import Config
 from lab.errors import LabError
 from lab.statistics import HYPOTHESES, REFERENCE, Cell
@@ -38,7 +38,7 @@ def result(cell, seed, right, **changes):
         "run_id": config.run_id,
         "config": config.as_dict(),
         "data": {"fingerprint": f"made-up-{seed}"},
-        "test": {"n": len(right), "right": statistics.pack(right)},
+        "test": {"n": len(right), "right": train.encode_bits(right)},
     }
 
 
@@ -88,19 +88,19 @@ def test_wilson_agrees_with_scipy(n, data, level):
 
 @given(BITS)
 def test_pack_and_unpack_are_inverse(bits):
-    stored = json.loads(json.dumps({"test": {"n": len(bits), "right": statistics.pack(bits)}}))
+    stored = json.loads(json.dumps({"test": {"n": len(bits), "right": train.encode_bits(bits)}}))
     assert statistics.unpack(stored).tolist() == bits
     assert statistics.unpack(stored).dtype == bool
 
 
 def test_pack_is_readable_by_hand():
-    assert statistics.pack([False, True, False, False, False, False, False, True]) == "QQ=="  # 0x41
+    assert train.encode_bits([False, True, False, False, False, False, False, True]) == "QQ=="  # 0x41
 
 
 @pytest.mark.parametrize("n", [0, 8, 17])
 def test_unpack_refuses_another_number_of_reviews(n):
     with pytest.raises(LabError, match=r"lstm-x.*请删除"):
-        statistics.unpack({"run_id": "lstm-x", "test": {"n": n, "right": statistics.pack([True] * 9)}})
+        statistics.unpack({"run_id": "lstm-x", "test": {"n": n, "right": train.encode_bits([True] * 9)}})
 
 
 def test_mcnemar_worked_by_hand():

@@ -1,0 +1,65 @@
+"""Every test writes into its own folder; a tiny corpus in aclImdb's layout serves where the sample is too much."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab import files
+
+# Small tests gain nothing from threads, and several kernels at once would fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# The user's real data, where LAB_DATA names a folder that has them; read before any test changes the variable.
+REAL_DATA = files.source_dir() if os.environ.get("LAB_DATA") and list(files.source_dir().glob("aclImdb*")) else None
+
+GOOD = "good great lovely brilliant moving".split()
+BAD = "bad awful boring dull terrible".split()
+PLAIN = "the film is a story of two people in town and it was shot there".split()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """The folder below which everything of this test is written."""
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("LAB_DATA", raising=False)
+    return tmp_path / "home"
+
+
+def write_corpus(folder: Path, per_class: int = 20, seed: int = 0) -> Path:
+    """Write a corpus whose reviews hold a few words of their class among plain ones."""
+    rng = random.Random(seed)
+    for part in ("train", "test"):
+        for name, words, rating in (("pos", GOOD, 9), ("neg", BAD, 2)):
+            (folder / "aclImdb" / part / name).mkdir(parents=True)
+            for number in range(per_class):
+                tokens = rng.choices(PLAIN, k=rng.randint(2, 30)) + rng.choices(words, k=2)
+                rng.shuffle(tokens)
+                text = " ".join(tokens).capitalize() + f".<br /><br />It is number {part}{number}."
+                (folder / "aclImdb" / part / name / f"{number}_{rating}.txt").write_text(text)
+    (folder / "aclImdb" / "train" / "unsup").mkdir()
+    (folder / "aclImdb" / "train" / "unsup" / "0_0.txt").write_text("A film of nobody.")
+    return folder
+
+
+def write_vectors(path: Path, dim: int = 50, words: list[str] | None = None) -> Path:
+    """Write word vectors in GloVe's text format."""
+    rng = np.random.default_rng(1)
+    lines = [
+        f"{word} {' '.join(f'{value:.4f}' for value in rng.normal(size=dim))}" for word in words or GOOD + BAD + ["the"]
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus(home, tmp_path, monkeypatch) -> Path:
+    """A data folder with a tiny aclImdb and 50-dimensional vectors, set as ``LAB_DATA``."""
+    folder = write_corpus(tmp_path / "given")
+    write_vectors(folder / "glove.6B.50d.txt")
+    monkeypatch.setenv("LAB_DATA", str(folder))
+    return folder

@@ -1,0 +1,181 @@
+"""Training: repeatable, resumable, honest about which epoch is tested; its result file and its run folder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lab import data, files, models, report, statistics, train
+from lab.config import Config
+from lab.errors import LabError
+
+SMALL = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=3, LEARNING_RATE=0.01, DEVICE="cpu")
+TIMES = ("seconds", "finished")
+
+
+def timeless(result: dict) -> dict:
+    """The result without what depends on the clock."""
+    history = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in result["history"]]
+    return {name: value for name, value in result.items() if name not in TIMES} | {"history": history}
+
+
+@pytest.mark.parametrize("base", ["RNN", "LSTM"])
+def test_two_runs_give_the_same_result_file(corpus, base):
+    config = Config(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.3, **SMALL)
+    first = train.run(config)
+    path = files.results_dir("aclImdb") / f"{config.run_id}.json"
+    assert files.read_json(path) == first
+    path.unlink()
+    assert timeless(train.run(config)) == timeless(first)
+
+
+def test_result_file_says_what_it_stands_on(corpus):
+    result = train.run(Config(**SMALL))
+    assert result["kind"] == "classifier"
+    assert result["config"] == Config(**SMALL).as_dict()
+    assert result["data"]["sizes"] == {"train": 32, "valid": 8, "test": 40}
+    assert result["data"]["vectors"]["words"] == 11
+    assert [epoch["epoch"] for epoch in result["history"]] == [1, 2, 3]
+    assert {"torch", "spacy", "torchtext"} <= set(result["versions"])
+    json.dumps(result, allow_nan=False)
+
+
+def test_the_lowest_validation_loss_is_tested(corpus):
+    config = Config(**SMALL | dict(LEARNING_RATE=0.3, N_EPOCHS=6))  # too fast: the loss goes up and down
+    result = train.run(config)
+    losses = [epoch["valid_loss"] for epoch in result["history"]]
+    assert result["best_epoch"] == int(np.argmin(losses)) + 1
+    assert losses[-1] != min(losses)
+
+    # The weights on disk are those of that epoch, and the stored marks are what they give.
+    dataset = data.load(config)
+    _, model, vocabulary = train.load_run(train.run_folder(config))
+    assert vocabulary == dataset.vocabulary
+    valid = train.evaluate(model, dataset.valid, torch.device("cpu"))
+    assert valid["loss"] == pytest.approx(min(losses), abs=1e-6)
+    test = train.evaluate(model, dataset.test, torch.device("cpu"))
+    assert test["accuracy"] == result["test"]["accuracy"]
+    np.testing.assert_array_equal(statistics.unpack(result), test["right"])
+    np.testing.assert_allclose(report.probabilities(result), test["probability"], atol=1e-3)
+
+
+def test_evaluation_against_one_review_at_a_time(corpus):
+    config = Config(MODEL_BASE="LSTM", BIDIRECTIONAL=True, **SMALL)
+    dataset = data.load(config)
+    torch.manual_seed(0)
+    model = models.build(
+        config, np.random.default_rng(0).normal(size=(len(dataset.vocabulary), 50)).astype("f4")
+    ).eval()
+    found = train.evaluate(model, dataset.test, torch.device("cpu"))
+    with torch.no_grad():
+        logits = []
+        for index in range(dataset.test.n):
+            x = model.embedding(torch.from_numpy(dataset.test[index].astype("i8")))[:, None]
+            state = model.rnn(x)[1][0]
+            logits.append(model.head(torch.cat([state[-2], state[-1]], 1)).squeeze())
+    logits, labels = torch.stack(logits), torch.from_numpy(dataset.test.labels.astype("f4"))
+    assert found["loss"] == pytest.approx(F.binary_cross_entropy_with_logits(logits, labels).item(), abs=1e-6)
+    assert found["accuracy"] == ((torch.sigmoid(logits) > 0.5) == labels.bool()).float().mean().item()
+
+
+class Stop(Exception):
+    """Stands for the power cut."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at):
+    config = Config(N_LAYERS=2, DROPOUT=0.3, **SMALL)
+    whole = train.run(config)
+    path = files.results_dir("aclImdb") / f"{config.run_id}.json"
+    path.unlink()
+
+    real, epochs = train.train_epoch, []
+
+    def stopping(model, optimizer, reviews, config, epoch):
+        epochs.append(epoch)
+        if epochs.count(epoch) == 1 and epoch == stop_at + 1:
+            raise Stop
+        return real(model, optimizer, reviews, config, epoch)
+
+    monkeypatch.setattr(train, "train_epoch", stopping)
+    with pytest.raises(Stop):
+        train.run(config)
+    assert not path.exists()
+    assert timeless(train.run(config)) == timeless(whole)
+    assert epochs == [*range(1, stop_at + 2), *range(stop_at + 1, 4)]  # no finished epoch was run again
+    assert not list(train.run_folder(config).glob("checkpoint*"))
+
+
+def test_a_checkpoint_of_other_data_or_a_broken_one_is_not_used(corpus, monkeypatch):
+    config = Config(**SMALL)
+    expected = timeless(train.run(config))
+    folder = train.run_folder(config)
+    (folder / "checkpoint.safetensors").write_bytes(b"half")
+    assert timeless(train.run(config)) == expected
+    model = models.build(config, np.zeros((5, 50), dtype="f4"))
+    train.save_checkpoint(folder, "another stamp", model, torch.optim.Adam(model.parameters()), [{"x": 1}], {}, 1.0)
+    assert timeless(train.run(config)) == expected
+
+
+def test_diverged_training_is_one_chinese_line(corpus):
+    with pytest.raises(LabError, match="LEARNING_RATE"):
+        train.train_epoch(*diverging(), 1)
+
+
+def diverging():
+    """Model, optimizer, reviews, config whose loss is not a number."""
+    config = Config(**SMALL)
+    dataset = data.load(config)
+    model = models.build(config, np.full((len(dataset.vocabulary), 50), np.inf, dtype="f4"))
+    return model, torch.optim.Adam(model.parameters()), dataset.train, config
+
+
+def test_cuda_where_there_is_none(corpus):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(LabError, match="DEVICE"):
+        train.run(Config(**SMALL | dict(DEVICE="cuda")))
+
+
+def test_prefix_probabilities_are_those_of_the_prefixes():
+    torch.manual_seed(0)
+    tokens = np.random.default_rng(0).integers(1, 20, 150)
+    for bidirectional in (False, True):
+        model = models.SentimentClassifier(20, 6, 5, 2, bidirectional, 0.0, "LSTM").eval()
+        path = models.prefix_probabilities(model, tokens, batch_size=64)
+        for step in (1, 2, 77, 150):
+            alone = model(torch.from_numpy(tokens[:step])[:, None], torch.tensor([step]))
+            assert path[step - 1] == pytest.approx(torch.sigmoid(alone).item(), abs=1e-6)
+
+
+def test_training_imports_neither_spacy_nor_torchtext(corpus):
+    import subprocess
+    import sys
+
+    data.load(Config(**SMALL))
+    code = (
+        "import sys\n"
+        "sys.modules['spacy'] = sys.modules['torchtext'] = None  # any import of them fails\n"
+        "import importlib.util; find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name in ('spacy', 'torchtext') else find(name, *rest)\n"
+        "from lab import train; from lab.config import Config\n"
+        f"train.run(Config(**{SMALL!r}))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_predict_text(corpus):
+    config = Config(**SMALL)
+    train.run(config)
+    _, model, vocabulary = train.load_run(train.find_run("aclImdb"))
+    assert 0 < train.predict(model, vocabulary, "The film is good.") < 1
+    with pytest.raises(LabError, match="空的"):
+        train.predict(model, vocabulary, "  ")
+    with pytest.raises(LabError, match="xyzzy"):
+        train.predict(model, vocabulary, "xyzzy qwertz")
+    with pytest.raises(LabError, match="rnn-1x1"):
+        train.find_run("aclImdb", "lstm-9x9")
