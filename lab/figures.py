@@ -1,0 +1,141 @@
+"""Figures and tables of the lab: one style, and captions that the report's exporters number.
+
+In a notebook, after ``use_style()``::
+
+    figures.show(fig, "LSTM的验证损失更早停止下降。", label="curves")
+    figures.table(frame, "测试准确率（%）。", label="accuracy")
+
+Any Markdown cell or output refers to them as ``[图](#curves)`` and ``[表](#accuracy)``; the exporters put the number
+behind the character (图1, 表1), JupyterLab shows the bare character.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from numbers import Integral, Real
+from pathlib import Path
+
+import matplotlib
+import mplfonts
+import pandas
+import seaborn
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+FONTS = Path(mplfonts.__file__).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
+FONT = "Noto Sans CJK SC"
+# A light and a dark tone, so that grey print keeps them apart; lines, markers and hatches differ as well.
+COLORS = {"RNN": "#e08a3c", "LSTM": "#1f4e79"}
+LINES = {"RNN": "--", "LSTM": "-"}
+MARKERS = {"RNN": "o", "LSTM": "s"}
+HATCHES = {"RNN": "///", "LSTM": ""}
+PALETTE = [COLORS["LSTM"], COLORS["RNN"], "#3b8c6e", "#8a5a9e", "#7f7f7f"]
+SVG_LIMIT = 300_000  # bytes; a figure that would be larger is shown as a PNG picture of DPI dots per inch
+DPI = 200
+
+
+def use_style() -> None:
+    """Set Matplotlib, seaborn and the kernel's inline figures (SVG) to the lab's fonts, colours and sizes."""
+    font_manager.fontManager.addfont(FONTS / "NotoSansCJKsc-Regular.otf")
+    seaborn.set_theme(
+        style="whitegrid",
+        palette=PALETTE,
+        font=FONT,
+        rc={
+            "axes.unicode_minus": False,
+            "axes.edgecolor": "#888888",
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "figure.figsize": (6.4, 3.6),  # inches: as wide as the report's text
+            "font.size": 10,
+            "axes.labelsize": 10,
+            "axes.titlesize": 11,
+            "legend.fontsize": 9,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "grid.color": "#e3e3e3",
+            "legend.frameon": False,
+            "hatch.linewidth": 0.6,
+            "savefig.bbox": "tight",
+            "svg.fonttype": "path",  # no reader needs our font
+            "svg.hashsalt": "lab",  # the same figure gives the same bytes
+        },
+    )
+    shell = get_ipython()
+    if shell is not None:
+        from matplotlib_inline.config import InlineBackend
+
+        inline = InlineBackend.instance(parent=shell)
+        inline.shell = shell
+        inline.print_figure_kwargs = {"bbox_inches": "tight"}
+        inline.figure_formats = {"svg"}
+
+
+def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
+    """Display ``fig`` (a Figure, Axes or seaborn grid) once, as SVG, with its caption below.
+
+    ``raster`` shows a PNG instead; so does, by itself, a figure of more than ``SVG_LIMIT`` bytes (a scatter plot of
+    many points). ``caption`` is Markdown, formulas included; ``label`` is what ``[图](#label)`` refers to.
+    """
+    fig = fig if isinstance(fig, Figure) else fig.figure
+    data = picture(fig, "svg")
+    if raster or len(data) > SVG_LIMIT:
+        data = picture(fig, "png")
+        width = round(int.from_bytes(data[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
+        display({"image/png": data}, raw=True, metadata={"image/png": {"width": width}})
+    else:
+        display({"image/svg+xml": data.decode()}, raw=True)
+    matplotlib.pyplot.close(fig)  # otherwise the inline backend shows it a second time
+    show_caption("图", caption, label)
+
+
+def picture(fig: Figure, kind: str) -> bytes:
+    """The bytes of ``fig`` as ``"svg"`` or ``"png"``, without a date in them."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def table(frame, caption: str, label: str = "", digits: int = 2, missing: str = "–") -> None:
+    """Display a pandas ``frame`` as a Markdown table with its caption.
+
+    Floats get ``digits`` decimals, absent values become ``missing``; strings (cells, headings) are Markdown, so text
+    that is not the lab's own goes through ``plain`` first. ``label`` is what ``[表](#label)`` refers to.
+    """
+    text = {"text/markdown": pipe_table(frame, digits, missing), "text/plain": frame.to_string()}
+    display(text, raw=True)
+    show_caption("表", caption, label)
+
+
+def pipe_table(frame, digits: int = 2, missing: str = "–") -> str:
+    """The Markdown of ``frame``: numbers to the right, the index as first columns unless it only counts rows."""
+    heads = [" ".join(map(str, name)) if isinstance(name, tuple) else name for name in frame]
+    columns = [list(frame[name]) for name in frame]
+    if not isinstance(frame.index, pandas.RangeIndex):
+        heads = [name or "" for name in frame.index.names] + heads
+        columns = [list(frame.index.get_level_values(i)) for i in range(frame.index.nlevels)] + columns
+    sides = ["--:" if any(isinstance(cell, Real) for cell in column) else ":--" for column in columns]
+    rows = [[_cell(cell, digits, missing) for cell in row] for row in [heads, *zip(*columns, strict=True)]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [rows[0], sides, *rows[1:]])
+
+
+def _cell(value, digits: int, missing: str) -> str:
+    if pandas.isna(value):
+        return missing
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{value:.{digits}f}"
+    return re.sub(r"\s*\n\s*", " ", str(value)).replace("|", r"\|")
+
+
+def plain(text: str) -> str:
+    """``text`` with every character that Markdown would take for markup escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!$~^:@&])", r"\\\1", text)
+
+
+def show_caption(kind: str, caption: str, label: str = "") -> None:
+    """Display the caption of the output before it: ``kind`` is 图 or 表, ``label`` the target of references."""
+    metadata = {"lab": {"kind": kind, "caption": caption, "label": label}}
+    display({"text/markdown": f"**{kind}**　{caption}", "text/plain": caption}, raw=True, metadata=metadata)
