@@ -7,11 +7,13 @@ import fnmatch
 import itertools
 import os
 
+import filelock
 from tqdm.auto import tqdm
 
 from lab import files
 from lab.config import Config
 from lab.errors import LabError
+from lab.notebook import execute
 
 
 def configs(**common) -> list[Config]:
@@ -58,7 +60,7 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
         running = {pool.submit(run_cell, config): config for config in waiting}
         for done in concurrent.futures.as_completed(running):
             if error := done.exception():
-                failures.append(f"{running[done].run_id}：{_last_line(error)}")
+                failures.append(f"{running[done].run_id}：{error}")
             bar.set_postfix_str(running[done].run_id)
             bar.update()
     return failures
@@ -66,24 +68,8 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
 
 def run_cell(config: Config) -> None:
     """Execute ``03_train.ipynb`` for ``config``; the executed notebook stays in the run's folder."""
-    import filelock
-    import papermill
-
     folder = files.runs_dir(config.DATASET) / config.run_id
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):  # another grid on the same folder waits here ...
-        if is_finished(config):  # ... and finds the cell finished
-            return
-        papermill.execute_notebook(
-            files.PROJECT / "notebooks" / "03_train.ipynb",
-            folder / "03_train.ipynb",
-            parameters=config.as_dict(),
-            kernel_name="python3",
-            cwd=folder,
-            progress_bar=False,
-        )
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        if not is_finished(config):  # ... and finds the cell finished
+            execute("03_train.ipynb", folder / "03_train.ipynb", config.as_dict())

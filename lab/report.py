@@ -12,6 +12,7 @@ from lab import files, statistics, train, vectors
 from lab.config import PARAMETERS, Config
 from lab.data import Dataset
 from lab.errors import LabError
+from lab.notebook import execute
 
 MISSING = "未运行"
 BASES = ("RNN", "LSTM")
@@ -326,20 +327,11 @@ def report_dir(dataset: str) -> Path:
 def build(dataset: str, **parameters) -> list[Path]:
     """Execute ``05_results.ipynb`` on the result files that exist and export it; returns the files written."""
     import nbformat
-    import papermill
     from nbconvert import get_exporter
 
     Config(DATASET=dataset)  # refuse an unknown data set before anything is written
     executed = files.runs_dir(dataset) / "05_results.ipynb"
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        files.PROJECT / "notebooks" / "05_results.ipynb",
-        executed,
-        parameters=dict(DATASET=dataset) | parameters,
-        kernel_name="python3",
-        cwd=executed.parent,
-        progress_bar=False,
-    )
+    execute("05_results.ipynb", executed, dict(DATASET=dataset) | parameters)
     notebook = nbformat.read(executed, as_version=4)
     results = load_results(dataset)
     notebook.metadata["lab"] = dict(
