@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from pathlib import Path
@@ -87,18 +88,26 @@ def _prepare(dataset: str, seed: int) -> None:
 )
 def train(dataset, data_dir, parameters):
     """训练一个配置（与03_train.ipynb相同，不经过笔记本）。"""
-    from papermill.cli import _resolve_type  # the same reading of values as papermill's own -p
-
-    from lab import train as lab_train
-
     use_data_dir(data_dir)
-    values = {"DATASET": dataset} | {name: _resolve_type(value) for name, value in parameters}
-    result = lab_train.run(lab_config.from_dict(values))
+    values = {"DATASET": dataset} | {name: _value(text) for name, text in parameters}
+    config = lab_config.from_dict(values)
+
+    from lab import train as lab_train  # torch takes seconds to load: not before the parameters are right
+
+    result = lab_train.run(config)
     click.echo(
         f"{result['run_id']}：第{result['best_epoch']}轮验证损失最低；测试准确率{result['test']['accuracy']:.2%}，"
         f"用时{result['seconds']:.0f}秒。"
     )
     click.echo(f"结果文件：{files.results_dir(result['config']['DATASET']) / (result['run_id'] + '.json')}")
+
+
+def _value(text: str):
+    """A parameter's value as Python would read it, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 @main.command()
