@@ -16,13 +16,12 @@ import re
 from numbers import Integral, Real
 from pathlib import Path
 
-import matplotlib
 import mplfonts
 import pandas
 import seaborn
 from IPython import get_ipython
 from IPython.display import display
-from matplotlib import font_manager
+from matplotlib import font_manager, pyplot
 from matplotlib.figure import Figure
 
 FONTS = Path(mplfonts.__file__).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
@@ -70,7 +69,7 @@ def use_style() -> None:
 
         inline = InlineBackend.instance(parent=shell)
         inline.shell = shell
-        inline.print_figure_kwargs = {"bbox_inches": "tight"}
+        inline.print_figure_kwargs = {"bbox_inches": "tight", "metadata": {"Date": None}}
         inline.figure_formats = {"svg"}
 
 
@@ -88,7 +87,7 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
         display({"image/png": data}, raw=True, metadata={"image/png": {"width": width}})
     else:
         display({"image/svg+xml": data.decode()}, raw=True)
-    matplotlib.pyplot.close(fig)  # otherwise the inline backend shows it a second time
+    pyplot.close(fig)  # otherwise the inline backend shows it a second time
     show_caption("图", caption, label)
 
 
