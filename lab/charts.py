@@ -8,7 +8,7 @@ import pandas as pd
 
 from lab import statistics
 from lab.data import Dataset
-from lab.figures import COLORS, LINES, MARKERS
+from lab.figures import COLORS, HATCHES, LINES, MARKERS
 
 MISSING = "未运行"
 
@@ -151,4 +151,101 @@ def word_map(words: list[str], points: np.ndarray, groups: list[str]):
         weight = "bold" if word == group else "normal"
         axis.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=9, color=colors[group], weight=weight)
     axis.set(xlabel="第一主成分", ylabel="第二主成分")
+    return fig
+
+
+def seed_bars(results: list[dict]):
+    """Mean test accuracy of every cell as a bar, each seed as a point beside it, the reference figure as a line."""
+    cells = {cell: seeds for cell, seeds in statistics.by_cell(results).items() if seeds}
+    fig, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    groups = list(dict.fromkeys((cell.dim, cell.layers, cell.directions) for cell in cells))
+    for base, offset in zip(COLORS, (-0.2, 0.2), strict=True):
+        for place, (dim, layers, directions) in enumerate(groups):
+            runs = cells.get((base, layers, directions, dim))
+            if not runs:
+                continue
+            values = [run["test"]["accuracy"] * 100 for run in runs.values()]
+            x = place + offset
+            label = base if place == 0 else None
+            axis.bar(x, np.mean(values), 0.36, color=COLORS[base], hatch=HATCHES[base], edgecolor="white", label=label)
+            spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else [0]
+            axis.plot(x + np.array(spread), values, "o", color="white", markeredgecolor="black", markersize=4)
+            reference = statistics.REFERENCE[base, layers, directions, dim] * 100
+            axis.hlines(reference, x - 0.18, x + 0.18, color="black", linewidth=1.2)
+    axis.plot([], [], "o", color="white", markeredgecolor="black", markersize=4, label="每个种子")
+    axis.plot([], [], "_", color="black", markersize=10, label="参考报告")
+    names = [f"{layers}-{directions}\n{dim}维" for dim, layers, directions in groups]
+    axis.set_xticks(range(len(groups)), names)
+    low = min(run["test"]["accuracy"] for seeds in cells.values() for run in seeds.values()) * 100
+    axis.set(ylim=(max(0, low - 4), None), ylabel="测试准确率（%）", xlabel="层数-方向数")
+    axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return fig
+
+
+def overfitting_gap(results: list[dict]):
+    """Validation minus training loss per epoch: thin lines for the runs, a thick one for each base's mean."""
+    fig, axis = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
+    for base, color in COLORS.items():
+        runs = [pd.DataFrame(run["history"]) for run in results if run["config"]["MODEL_BASE"] == base]
+        gaps = [run.valid_loss - run.train_loss for run in runs]
+        for run, gap in zip(runs, gaps, strict=True):
+            axis.plot(run.epoch, gap, color=color, linewidth=0.6, alpha=0.5)
+        if gaps:
+            mean = pd.concat(gaps, axis=1).mean(axis=1)
+            axis.plot(mean.index + 1, mean, color=color, linestyle=LINES[base], linewidth=2.5, label=f"{base}的平均")
+    axis.axhline(0, color="gray", linewidth=0.8)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set(xlabel="轮", ylabel="验证损失－训练损失（nat）")
+    axis.legend()
+    return fig
+
+
+def accuracy_by_length(table: pd.DataFrame):
+    """Accuracy over review length with 95 % intervals; ``table`` is ``report.length_table``'s."""
+    fig, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+    bins = list(dict.fromkeys(table["bin"]))
+    for base, offset in zip(COLORS, (-0.06, 0.06), strict=True):
+        rows = table[table["base"] == base]
+        if len(rows):
+            x = np.array([bins.index(name) for name in rows["bin"]]) + offset
+            bars = np.stack([rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]) * 100
+            style = dict(color=COLORS[base], linestyle=LINES[base], marker=MARKERS[base], capsize=3)
+            axis.errorbar(x, rows["accuracy"] * 100, bars, label=base, **style)
+    axis.set_xticks(range(len(bins)), bins)
+    axis.set(xlabel="影评长度（词元数）", ylabel="测试准确率（%）")
+    axis.legend()
+    return fig
+
+
+def calibration(labels: np.ndarray, probability: np.ndarray, n_bins: int = 10):
+    """Reliability diagram: how often reviews judged positive with a probability are positive."""
+    fig, (axis, below) = plt.subplots(2, 1, figsize=(4.2, 4.2), sharex=True, height_ratios=(3, 1), layout="constrained")
+    place = np.minimum((probability * n_bins).astype(int), n_bins - 1)
+    counts = np.bincount(place, minlength=n_bins)
+    some = counts > 0
+    mean = np.bincount(place, probability, n_bins)[some] / counts[some]
+    share = np.bincount(place, labels, n_bins)[some] / counts[some]
+    axis.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="完美校准")
+    axis.plot(mean, share, "s-", label="模型")
+    axis.set(ylabel="其中真为正面的比例", ylim=(0, 1))
+    axis.legend()
+    below.bar((np.arange(n_bins) + 0.5) / n_bins, counts, 0.9 / n_bins)
+    below.set(xlabel="模型给出的正面概率", ylabel="影评数", xlim=(0, 1))
+    return fig
+
+
+def traces(reviews: list[dict]):
+    """Probability of 'positive' after each token of some wrongly judged reviews, a panel for each review."""
+    fig, axes = plt.subplots(
+        len(reviews), 1, figsize=(6.4, 1.6 * len(reviews)), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, review in zip(axes.flat, reviews, strict=True):
+        for base, path in review["probability"].items():
+            axis.plot(np.arange(1, len(path) + 1), path, color=COLORS[base], linestyle=LINES[base], label=base)
+        axis.axhline(0.5, color="gray", linewidth=0.8)
+        truth = "正面" if review["label"] else "负面"
+        axis.set_title(f"{review['name']}（真实类别：{truth}）", fontsize=9, loc="left")
+        axis.set(ylim=(0, 1), ylabel="正面的概率")
+    axes[0, 0].legend(ncols=2, fontsize=8)
+    axes[-1, 0].set_xlabel("读到第几个词元")
     return fig

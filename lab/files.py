@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -59,8 +59,8 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-        temporary.chmod(0o777 & ~_umask())
+        temporary = _part(path)
+        temporary.mkdir()
         yield temporary
         for each in temporary.iterdir():
             with open(each, "rb") as file:
@@ -89,15 +89,11 @@ def whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        encoding = None if "b" in mode else "utf-8"
-        with tempfile.NamedTemporaryFile(
-            mode, dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, encoding=encoding
-        ) as file:
-            temporary = Path(file.name)
+        temporary = _part(path)
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -106,10 +102,14 @@ def whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _part(path: Path) -> Path:
+    """The temporary neighbour of ``path`` for this process; those that killed processes left behind are removed."""
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        import psutil
+
+        if not psutil.pid_exists(int(left.suffixes[-2][1:].split("-")[0])):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

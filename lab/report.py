@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,12 @@ PUBLISHED = [
 # Results
 
 
-def load_results(dataset: str) -> list[dict]:
-    """All result files of the classifiers of ``dataset``, by run id; a broken one is a ``LabError``."""
+def load_results(dataset: str, kind: str = "classifier") -> list[dict]:
+    """All result files of a ``kind`` for ``dataset``, by run id; a broken one is a ``LabError``."""
     results = []
     for path in sorted(files.results_dir(dataset).glob("*.json")):
         result = files.read_json(path)
-        if isinstance(result, dict) and result.get("kind") == "classifier":
+        if isinstance(result, dict) and result.get("kind") == kind:
             if result.get("schema") != train.SCHEMA:
                 raise LabError(
                     f"结果文件{path}的格式版本是{result.get('schema')}，应为{train.SCHEMA}。请删除它并重新运行。"
@@ -150,11 +151,98 @@ def data_table(summary: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+LENGTH_BINS = (0, 100, 150, 200, 300, 500, 1000, 10**9)  # tokens
+
+
+def length_table(results: list[dict], summary: dict) -> pd.DataFrame:
+    """Test accuracy of each base's one-layer, one-direction cell by review length, over all its seeds.
+
+    Columns: base, bin, reviews, accuracy, low, high (95 % Wilson interval of the reviews of one run).
+    """
+    _, lengths = unpack_summary(summary)
+    place = np.digitize(lengths, LENGTH_BINS[1:-1])
+    names = [f"{low + 1}–{high}" for low, high in itertools.pairwise(LENGTH_BINS)]
+    names[0], names[-1] = f"≤{LENGTH_BINS[1]}", f">{LENGTH_BINS[-2]}"
+    rows = []
+    for base in BASES:
+        runs = statistics.by_cell(results)[base, 1, 1, 100].values()
+        if not runs:
+            continue
+        right = np.mean([statistics.unpack(run) for run in runs], axis=0)
+        for at, name in enumerate(names):
+            if n := int((place == at).sum()):
+                accuracy = right[place == at].mean()
+                low, high = statistics.wilson(round(accuracy * n), n)
+                rows.append(dict(base=base, bin=name, reviews=n, accuracy=accuracy, low=low, high=high))
+    return pd.DataFrame(rows, columns=["base", "bin", "reviews", "accuracy", "low", "high"])
+
+
+def length_sentence(table: pd.DataFrame) -> str:
+    """Caption of the accuracy by length: shortest against longest reviews, for each base."""
+    parts = []
+    for base, rows in table.groupby("base", sort=False):
+        short, long = rows.iloc[0], rows.iloc[-1]
+        parts.append(
+            f"{base}在{short['bin']}个词元的影评上是{short['accuracy']:.1%}，在{long['bin']}个词元的影评上是{long['accuracy']:.1%}"
+        )
+    return "按影评长度的测试准确率（1层单向，100维，竖线为95%区间）：" + "；".join(parts)
+
+
+def repeated_sentence(results: list[dict], summary: dict) -> str:
+    """How many reviews occur twice, and what leaving those out of the test changes in the headline."""
+    n = summary["sizes"]["test"]
+    bits = np.frombuffer(base64.b64decode(summary["test_repeated"]), dtype=np.uint8)
+    repeated = np.unpackbits(bits, count=n).astype(bool)
+    text = (
+        f"带标签的影评中有{summary['repeated']}篇与另一篇完全相同；"
+        f"测试集里有{summary['repeated_across_test']}篇也出现在训练集或验证集中。"
+    )
+    if results and repeated.any():
+        best = best_run(results)
+        right = statistics.unpack(best)
+        change = right[~repeated].mean() - right.mean()
+        text += f"去掉这些测试影评后，`{best['run_id']}`的准确率由{right.mean():.2%}变为{right[~repeated].mean():.2%}（{change * 100:+.2f}个百分点）。"
+    return text
+
+
+def best_run(results: list[dict]) -> dict:
+    """The run with the lowest validation loss."""
+    return min(results, key=lambda result: result["valid"]["loss"])
+
+
+def control_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
+    """The controls beside the cells they are compared with: random vectors, and a linear model without any."""
+    rows = []
+    for base in BASES:
+        for vectors_name, name in (("glove.6B", "GloVe"), ("random", "随机词向量")):
+            config = Config(MODEL_BASE=base, VECTORS=vectors_name)
+            stem = config.run_id.replace(f"-s{config.SEED}", "-s{seed}")
+            runs = [run for run in results if run["run_id"] == stem.format(seed=run["config"]["SEED"])]
+            rows.append((f"{base}，1层单向，{name}", len(runs), accuracy_text(runs)))
+    rows.append(("TF-IDF（词与词对）加逻辑回归", len(linear), accuracy_text(linear)))
+    return pd.DataFrame(rows, columns=["模型", "运行数", "测试准确率（%）"])
+
+
+def control_sentence(results: list[dict], linear: list[dict]) -> str:
+    """What the linear control says of the recurrent models, from the paired marks."""
+    if not linear or not results:
+        return f"线性对照：{MISSING}。"
+    best, control = best_run(results), min(linear, key=lambda result: result["valid"]["loss"])
+    found = statistics.mcnemar(statistics.unpack(control), statistics.unpack(best))
+    n = best["test"]["n"]
+    word = "高于" if found.difference > 0 else "低于"
+    return (
+        f"线性模型的测试准确率{control['test']['accuracy']:.2%}，{word}循环网络中验证损失最低的`{best['run_id']}`"
+        f"（{best['test']['accuracy']:.2%}），相差{abs(found.difference) * 100:.2f}个百分点；"
+        f"在{n:,}篇测试影评上，{found.n10:,}篇只有线性模型判对，{found.n01:,}篇只有循环网络判对（精确McNemar检验{statistics.p_text(found.p)}）。"
+    )
+
+
 def published_table(results: list[dict]) -> pd.DataFrame:
     """Published accuracies on the same test set, our best run among them."""
     rows = [(accuracy, method, source) for accuracy, method, source in PUBLISHED]
     if results and results[0]["config"]["DATASET"] == "aclImdb":
-        best = max(results, key=lambda result: -result["valid"]["loss"])
+        best = best_run(results)
         rows.append((best["test"]["accuracy"] * 100, f"**本实验**{best['run_id']}（验证损失最低的运行）", "本报告"))
     return pd.DataFrame(sorted(rows), columns=["准确率（%）", "方法", "来源"])
 
@@ -221,7 +309,7 @@ def headline(results: list[dict]) -> str:
         if not runs:
             sentences.append(f"{base}：{MISSING}。")
             continue
-        best = min(runs, key=lambda result: result["valid"]["loss"])
+        best = best_run(runs)
         low, high = interval(best)
         sentences.append(
             f"{base}中验证损失最低的是`{best['run_id']}`，测试准确率{best['test']['accuracy']:.2%}，"

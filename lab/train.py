@@ -13,6 +13,7 @@ import random
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,23 @@ def run(config: Config) -> dict:
     The weights of the epoch with the lowest validation loss are tested and kept in ``runs/``; the result file
     is written at the very end. Raises ``LabError`` for what the user can mend.
     """
+    folder = run_folder(config)
+    path = files.results_dir(config.DATASET) / f"{config.run_id}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, waited = filelock.FileLock(folder / ".train.lock"), False
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"另一个进程正在训练{config.run_id}，等它结束……")
+        lock.acquire()
+        waited = True
+    try:
+        return files.read_json(path) if waited and path.is_file() else _run(config, folder, path)
+    finally:
+        lock.release()
+
+
+def _run(config: Config, folder: Path, path: Path) -> dict:
     started = time.perf_counter()
     device = pick_device(config)
     seed_everything(config.SEED)
@@ -42,7 +60,6 @@ def run(config: Config) -> dict:
     model = models.build(config, table).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
-    folder = run_folder(config)
     stamp = json.dumps([SCHEMA, config.as_dict(), dataset.fingerprint])
     history, best, spent = load_checkpoint(folder, stamp, model, optimizer)
     for epoch in tqdm(range(1, config.N_EPOCHS + 1), desc=config.run_id, unit="轮", initial=len(history)):
@@ -87,7 +104,7 @@ def run(config: Config) -> dict:
         **describe_machine(device),
         seconds=spent + time.perf_counter() - started,
     )
-    files.write_json(files.results_dir(config.DATASET) / f"{config.run_id}.json", result)
+    files.write_json(path, result)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return result
 

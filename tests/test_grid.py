@@ -1,0 +1,69 @@
+"""A grid that is killed anywhere goes on and ends as one that was never disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from test_train import timeless
+
+from lab import files
+from lab.config import Config
+
+KILLS = int(os.environ.get("LAB_KILLS", "2"))  # 20 for a thorough trial
+CELLS = [Config(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=6, MODEL_BASE=base) for base in ("RNN", "LSTM")]
+CODE = f"""
+from lab import grid
+from lab.config import Config
+failures = grid.run([Config(**values) for values in {[config.as_dict() for config in CELLS]!r}], workers=2)
+assert not failures, failures
+"""
+
+
+def start(home):
+    environment = os.environ | {"LAB_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", CODE], env=environment, stderr=subprocess.DEVNULL)
+
+
+def results(home):
+    folder = home / "report/results/aclImdb"
+    return {path.name: path for path in folder.glob("*.json") if path.name != "data.json"} if folder.is_dir() else {}
+
+
+def test_killed_grid(corpus, tmp_path):
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    assert start(calm).wait() == 0
+    rng = random.Random(0)
+    seen: dict[str, int] = {}
+    for _ in range(KILLS):
+        running = start(stormy)
+        time.sleep(rng.uniform(0.5, 12))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        for name, path in results(stormy).items():
+            seen.setdefault(name, path.stat().st_mtime_ns)
+    assert start(stormy).wait() == 0
+
+    expected = {name: timeless(files.read_json(path)) for name, path in results(calm).items()}
+    assert len(expected) == len(CELLS)
+    assert {name: timeless(files.read_json(path)) for name, path in results(stormy).items()} == expected
+    for name, written in seen.items():  # a finished cell was never run again
+        assert results(stormy)[name].stat().st_mtime_ns == written
+    stray = [path for path in stormy.rglob("*") if path.name.endswith(".part") or path.name.startswith("checkpoint")]
+    assert not stray
+
+
+def test_two_grids_share_the_work(corpus, tmp_path):
+    home = tmp_path / "shared"
+    both = [start(home), start(home)]
+    assert [grid_process.wait() for grid_process in both] == [0, 0]
+    found = results(home)
+    assert len(found) == len(CELLS)
+    for path in found.values():
+        history = files.read_json(path)["history"]
+        assert [epoch["epoch"] for epoch in history] == list(range(1, 7))
+    assert not list(home.rglob("*.part"))
