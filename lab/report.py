@@ -13,6 +13,7 @@ from lab import files, statistics, train, vectors
 from lab.config import PARAMETERS, Config
 from lab.data import Dataset
 from lab.errors import LabError
+from lab.figures import plain
 from lab.notebook import execute
 
 MISSING = "未运行"
@@ -208,6 +209,54 @@ def repeated_sentence(results: list[dict], summary: dict) -> str:
 def best_run(results: list[dict]) -> dict:
     """The run with the lowest validation loss."""
     return min(results, key=lambda result: result["valid"]["loss"])
+
+
+def gap_sentence(results: list[dict]) -> str:
+    """Caption of the overfitting gap: where it ends, for each base."""
+    text = []
+    for base in BASES:
+        runs = [result for result in results if result["config"]["MODEL_BASE"] == base]
+        if runs:
+            chosen = [run["history"][run["best_epoch"] - 1] for run in runs]
+            gap = np.mean([epoch["valid_loss"] - epoch["train_loss"] for epoch in chosen])
+            last = np.mean([run["history"][-1]["valid_loss"] - run["history"][-1]["train_loss"] for run in runs])
+            text.append(f"{base}在选中的一轮平均为{gap:.2f}，最后一轮为{last:.2f}")
+    return "过拟合的差距（验证损失减训练损失），细线是各次运行：" + "；".join(text)
+
+
+def calibration_sentence(labels: np.ndarray, result: dict) -> str:
+    """Caption of the calibration: expected calibration error over ten bins, and the Brier score."""
+    probability = probabilities(result)
+    place = np.minimum((probability * 10).astype(int), 9)
+    error = sum(
+        abs(probability[place == at].mean() - labels[place == at].mean()) * (place == at).mean()
+        for at in np.unique(place)
+    )
+    brier = np.mean((probability - labels) ** 2)
+    return (
+        f"`{result['run_id']}`的校准：概率与实际比例平均相差{error * 100:.1f}个百分点（expected calibration error），"
+        f"Brier分数{brier:.3f}"
+    )
+
+
+def load_traces(dataset: str) -> dict | None:
+    """What ``lab.traces`` wrote when the models were at hand; None where it did not."""
+    path = files.results_dir(dataset) / "traces.json"
+    return files.read_json(path) if path.is_file() else None
+
+
+def traces_table(traces: dict) -> pd.DataFrame:
+    """Name, true class and a short passage of each traced review."""
+    rows = [
+        {
+            "影评": plain(review["name"]),
+            "情形": review["kind"],
+            "读完时的概率": "、".join(f"{base} {path[-1]:.2f}" for base, path in review["probability"].items()),
+            "变化最大处": f"第{review['turn']}个词元：…{plain(review['passage'])}…",
+        }
+        for review in traces["reviews"]
+    ]
+    return pd.DataFrame(rows)
 
 
 def control_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
