@@ -173,6 +173,7 @@ def _sample_folder() -> Path:
 def _download(url: str, checksum: str, megabytes: int) -> Path:
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # its English remarks; ours follow
     name = url.rsplit("/", 1)[1]
     folder = next((place for place in _places() if _writable(place)), None)
     if folder is None:
