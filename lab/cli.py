@@ -36,6 +36,14 @@ def data_options(command):
     return click.option("--data-dir", help="原始数据所在的文件夹，默认为环境变量LAB_DATA或data/。")(command)
 
 
+def workers_option(command):
+    """How many configurations run at the same time."""
+    # A worker with one thread wastes nothing; more than four want more memory than a laptop has to spare.
+    cores = min(4, os.cpu_count() or 1)
+    text = "同时运行的配置数，线程平分；默认为核数，至多4。"
+    return click.option("--workers", default=cores, show_default=True, type=click.IntRange(1, 64), help=text)(command)
+
+
 def use_data_dir(data_dir: str | None) -> None:
     """Make the source folder absolute: notebooks run in other working directories."""
     if data_dir:
@@ -114,9 +122,7 @@ def _value(text: str):
 @data_options
 @click.option("--only", help="只运行名字匹配的配置，例如'lstm-1x*'。")
 @click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="同时运行的配置数，线程平分。"
-)
+@workers_option
 def grid(dataset, data_dir, only, seeds, workers):
     """用papermill运行实验的16个配置；已完成的跳过，中断后可继续。"""
     use_data_dir(data_dir)
@@ -151,9 +157,7 @@ def _report(dataset, name="", student_id="", date="") -> None:
 
 @main.command(name="all")
 @data_options
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="同时运行的配置数，线程平分。"
-)
+@workers_option
 def everything(dataset, data_dir, workers):
     """依次完成：准备数据、运行16个配置、生成报告。"""
     use_data_dir(data_dir)
