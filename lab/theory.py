@@ -1,0 +1,508 @@
+"""The theory made visible: small experiments on gradients, memory and approximation, and their pictures.
+
+Every experiment returns a plain dictionary that goes into ``report/results/theory/<name>.json``; every picture and
+every sentence about it is made from that dictionary alone, so that the report needs no second run.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.integrate import solve_ivp
+from torch import Tensor, nn
+
+from lab import bptt, files
+from lab.errors import LabError
+from lab.figures import COLORS
+
+# ------------------------------------------------------------------------------------ layers and their training
+
+
+class SigmoidRNN(nn.RNN):
+    """The Elman RNN with f = σ, which ``torch.nn`` does not have; one layer, one direction."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (T, B, I) -> states (T, B, H), last state (1, B, H)."""
+        h, _ = bptt.states(bptt.weights(self), x, "sigmoid")
+        return h[1:], h[-1:]
+
+
+# The layers compared; "open" is an LSTM whose forget gates begin open.
+NAMES = {
+    "tanh": "RNN（tanh）",
+    "sigmoid": "RNN（sigmoid）",
+    "orthogonal": "RNN（tanh，正交初始化）",
+    "LSTM": "LSTM（默认初始化）",
+    "open": "LSTM（遗忘门偏置{}）",
+}
+
+
+def layer(kind: str, inputs: int, hidden_dim: int, seed: int, forget_bias: float = 0.0, scale: float = 1.0):
+    """Make a recurrent layer of ``kind`` (a key of NAMES) and the linear layer to one logit.
+
+    ``forget_bias`` is what the forget gates of "open" begin with (Jozefowicz et al. 2015); ``scale`` multiplies
+    the initial U.
+    """
+    torch.manual_seed(seed)
+    rnn = {"sigmoid": SigmoidRNN, "LSTM": nn.LSTM, "open": nn.LSTM}.get(kind, nn.RNN)(inputs, hidden_dim)
+    with torch.no_grad():
+        if kind == "orthogonal":
+            nn.init.orthogonal_(rnn.weight_hh_l0)  # ‖Uv‖ = ‖v‖, so that η = 1 (Saxe et al. 2014)
+        if kind == "open":
+            rnn.bias_ih_l0[hidden_dim : 2 * hidden_dim] += forget_bias
+        rnn.weight_hh_l0.mul_(scale)
+    return rnn, nn.Linear(hidden_dim, 1)
+
+
+def fit(rnn, head, draw, steps, rate=2e-3, clip=0.0, solved=0, rule=torch.optim.Adam) -> dict[str, list[float]]:
+    """Train to judge sequences by their last state; returns loss and gradient norm (before clipping) per step.
+
+    ``draw()`` gives x (T, B, I) and labels (B,); with ``solved``, so many faultless batches in a row end training.
+    """
+    parameters = [*rnn.parameters(), *head.parameters()]
+    optimizer = rule(parameters, rate)
+    losses, norms, faultless = [], [], 0
+    for _ in range(steps):
+        x, labels = draw()
+        logits = head(rnn(x)[0][-1])[:, 0]  # (B,)
+        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+        optimizer.step()
+        losses.append(loss.item())
+        norms.append(norm.item())
+        faultless = faultless + 1 if ((logits > 0) == (labels > 0)).all() else 0
+        if solved and faultless == solved:
+            break
+    return dict(losses=losses, norms=norms)
+
+
+@torch.no_grad()
+def accuracy(rnn, head, x: Tensor, labels: Tensor) -> float:
+    """Share of the sequences x (T, B, I) that are judged rightly."""
+    return ((head(rnn(x)[0][-1])[:, 0] > 0) == (labels > 0)).float().mean().item()
+
+
+# ---------------------------------------------------------------------------------------- gradients on reviews
+
+
+def windows(reviews, length: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The last ``length`` tokens of up to ``n`` reviews that are long enough: tokens (T, n) and labels (n,).
+
+    All end at t, so that t-k means the same in each. Raises ``LabError`` where too few are long enough.
+    """
+    enough = np.flatnonzero(reviews.lengths >= length)
+    if len(enough) < 4:
+        raise LabError(f"参数LENGTH的值{length}不可用：只有{len(enough)}篇影评有这么长。请改用更小的值。")
+    chosen = np.random.default_rng(seed).choice(enough, min(n, len(enough)), replace=False)
+    tokens = np.stack([reviews[place][-length:] for place in chosen], axis=1).astype(np.int64)
+    return torch.from_numpy(tokens), torch.from_numpy(reviews.labels[chosen].astype(np.float32))
+
+
+@torch.no_grad()
+def follow(rnn, head, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Follow the gradient of the loss L_t of the last state back through the sequences x (t, B, I), in float64.
+
+    Returns ``h`` (t+1, B, H) = dL_t/dh_k, ``delta`` and ``states`` for the weights' gradient, and for an LSTM the
+    cell's ``c``, ``direct`` and the forget gates ``forget``.
+    """
+    rnn, head, x = copy.deepcopy(rnn).double(), copy.deepcopy(head).double(), x.double()
+    weights, t = bptt.weights(rnn), len(x)
+
+    def loss_gradient(h_t):  # ∂L_t/∂h_t of the binary cross-entropy: (σ(logit) - y)·v
+        return (torch.sigmoid(head(h_t)) - labels[:, None].double()) * head.weight
+
+    if isinstance(rnn, nn.LSTM):
+        memory = bptt.lstm(weights, x)
+        found = bptt.lstm_gradients(weights, memory, t, loss_gradient(memory.h[t]))
+        return dict(h=found.h, c=found.c, direct=found.direct, delta=found.delta, states=memory.h, forget=memory.f[1:])
+    f = activation(rnn)
+    h, z = bptt.states(weights, x, f)
+    dL_dh = loss_gradient(h[t])
+    delta = bptt.deltas(weights, z, t, dL_dh, f)
+    return dict(h=bptt.state_gradients(weights, delta, dL_dh), delta=delta, states=h)
+
+
+def activation(rnn: nn.RNN) -> str:
+    """Name of the layer's f."""
+    return "sigmoid" if isinstance(rnn, SigmoidRNN) else "tanh"
+
+
+def measure(rnn, head, x: Tensor, labels: Tensor) -> dict:
+    """What ``follow`` finds, by distance t-k: gradient norms (median over reviews) and shares in dL_t/dU (mean)."""
+    found = follow(rnn, head, x, labels)
+    norms = found["h"].norm(dim=-1).flip(0)[:-1]  # (t, B), distance 0..t-1; the given h_0 is left out
+    relative = norms / norms[0]
+    share = bptt.shares(found["delta"], found["states"])  # (t, B)
+    whole = bptt.weight_gradients(found["delta"], found["states"], x.double()).U
+    result = dict(
+        norms=relative.median(1).values.tolist(),
+        beyond=(1 - share.cumsum(0)).clamp(min=0).mean(1).tolist(),  # share of all steps further away than d
+        weight_gradient=(whole.norm() / x.shape[1]).item(),
+    )
+    if not isinstance(rnn, nn.LSTM):
+        result["eta"] = bptt.eta(rnn.weight_hh_l0.detach().double(), activation(rnn))
+        bound = result["eta"] ** torch.arange(len(relative), dtype=torch.float64)
+        result["closest"] = (relative / bound[:, None])[1:].max().item()  # at most 1 where the bound holds
+    return result
+
+
+# ------------------------------------------------------------------------------------------ the long-range task
+
+SYMBOLS = 8
+
+
+def first_token(distance: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sequences whose label is their first token, ``distance`` random tokens before the end.
+
+    Returns x (distance+1, n, SYMBOLS) one-hot and labels (n,); tokens 0 and 1 stand only in first place.
+    """
+    tokens = torch.randint(2, SYMBOLS, (distance + 1, n), generator=generator)
+    tokens[0] = torch.randint(0, 2, (n,), generator=generator)
+    return F.one_hot(tokens, SYMBOLS).float(), tokens[0].float()
+
+
+def remember(kind: str, distance: int, steps: int, seed: int, forget_bias: float = 0.0) -> float:
+    """Train a layer of 32 units on ``first_token`` and return its accuracy on 1,000 new sequences."""
+    generator = torch.Generator().manual_seed(seed)
+    rnn, head = layer(kind, SYMBOLS, 32, seed, forget_bias)
+    fit(rnn, head, lambda: first_token(distance, 64, generator), steps, rate=3e-3, clip=1.0, solved=5)
+    return accuracy(rnn, head, *first_token(distance, 1000, generator))
+
+
+# ------------------------------------------------------------------------------------------ a dynamical system
+
+TIME_STEP = 0.2
+HOLD = 5  # steps for which the force stays the same
+
+
+def van_der_pol(n: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
+    """n driven Van der Pol oscillators p'' = (1 - p²)p' - p + u from p = 1, p' = 0, by SciPy's integrator.
+
+    Returns the force u (T, n, 1), drawn anew from [-1, 1] every HOLD steps, and the states (p, p') (T, n, 2), T being
+    ``steps`` rounded up to whole holds; a step is TIME_STEP.
+    """
+    random, state = np.random.default_rng(seed), np.stack([np.ones(n), np.zeros(n)])
+    forces, states = [], []
+    for _ in range(-(-steps // HOLD)):
+        u = random.uniform(-1, 1, n)
+
+        def change(_, flat, u=u):
+            p, v = flat.reshape(2, n)
+            return np.concatenate([v, (1 - p**2) * v - p + u])
+
+        times = TIME_STEP * np.arange(1, HOLD + 1)
+        found = solve_ivp(change, (0, times[-1]), state.ravel(), t_eval=times, rtol=1e-6, atol=1e-8)
+        states += list(found.y.T.reshape(HOLD, 2, n))
+        forces += [u] * HOLD
+        state = states[-1]
+    tensors = np.stack(forces)[:, :, None], np.stack(states).transpose(0, 2, 1)
+    return tuple(torch.from_numpy(array).float() for array in tensors)
+
+
+def imitate(units: int, forces: Tensor, states: Tensor, steps: int, repeats: int, seed: int):
+    """Train ``repeats`` fully connected sigmoid RNNs side by side to give the states (T, n, 2) for the forces (T, n, 1).
+
+    h_k = σ(U h_{k-1} + W x_k + b), y_k = V h_k (+ a constant), the initial state is learnt. Returns a function from
+    forces to states (R, T, n, 2).
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape, scale):
+        return scale * torch.randn(repeats, *shape, generator=generator)
+
+    # σ has slope 1/4 at 0: with U near 4·I and b = -U·½ a state begins as its own memory, h_k ≈ h_{k-1} + input.
+    U = 4 * torch.eye(units) + normal(units, units, scale=0.8 / units**0.5)
+    W, b = normal(1, units, scale=0.3), -(U / 2).sum(1, keepdim=True)
+    V, a = normal(units, 2, scale=units**-0.5), torch.zeros(repeats, 1, 2)
+    h_0 = torch.full((repeats, 1, units), 0.5)
+    weights = [weight.requires_grad_() for weight in (U, W, b, V, a, h_0)]  # rows are states: h @ U is (Uᵀ)h
+
+    def run(x):
+        h, y = h_0.expand(-1, x.shape[1], -1), []  # (R, n, H)
+        for x_k in x:
+            h = torch.sigmoid(h @ U + x_k @ W + b)
+            y.append(h @ V + a)
+        return torch.stack(y, dim=1)  # (R, T, n, 2)
+
+    optimizer = torch.optim.Adam(weights, 0.03)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.03, total_steps=steps, pct_start=0.1)
+    for _ in range(steps):
+        some = torch.randint(0, forces.shape[1], (32,), generator=generator)
+        errors = ((run(forces[:, some]) - states[:, some]) ** 2).mean((1, 2, 3))  # (R,)
+        optimizer.zero_grad()
+        errors.sum().backward()
+        lengths = sum(weight.grad.flatten(1).norm(dim=1) ** 2 for weight in weights) ** 0.5
+        for weight in weights:  # each network is clipped by itself
+            weight.grad /= lengths.clamp(min=1).view(-1, 1, 1)
+        optimizer.step()
+        schedule.step()
+    return torch.no_grad()(run)
+
+
+# ------------------------------------------------------------------------------------------------- data files
+
+
+def save(dataset: str, name: str, data: dict) -> None:
+    """Keep the result of an experiment for the report; only real data is kept."""
+    if dataset == "aclImdb":
+        files.write_json(files.results_dir("theory") / f"{name}.json", rounded(data))
+
+
+def load(name: str) -> dict | None:
+    """The kept result of an experiment, or None."""
+    for folder in (files.results_dir("theory"), files.PROJECT / "report" / "results" / "theory"):
+        if (folder / f"{name}.json").is_file():
+            return files.read_json(folder / f"{name}.json")
+    return None
+
+
+def rounded(value):
+    """The same with every float at four significant digits, for small files and quiet diffs."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(each) for each in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+# ------------------------------------------------------------------------------------- pictures and sentences
+
+STYLES = {
+    "tanh": dict(color=COLORS["RNN"], linestyle="--", marker="o"),
+    "sigmoid": dict(color=COLORS["RNN"], linestyle=":", marker="v"),
+    "orthogonal": dict(color=COLORS["RNN"], linestyle="-.", marker="D"),
+    "large": dict(color=COLORS["RNN"], linestyle="-", marker="^"),
+    "LSTM": dict(color=COLORS["LSTM"], linestyle="-", marker="s", markerfacecolor="white"),
+    "open": dict(color=COLORS["LSTM"], linestyle="-", marker="s"),
+}
+STAGES = {"before": "训练前", "after": "训练后"}
+GRADIENT = r"$\|\partial L_t/\partial h_k\|\;/\;\|\partial L_t/\partial h_t\|$"
+
+
+def name(kind: str, data: dict) -> str:
+    """What a kind of layer is called in the pictures of ``data``."""
+    return NAMES[kind].format(data.get("forget_bias"))
+
+
+def power(value: float) -> str:
+    """A positive number in Markdown, as a power of ten where it is tiny or huge."""
+    if 1e-3 <= value < 1e3:
+        return f"{value:.2g}"
+    return f"$10^{{{math.log10(value):.1f}}}$" if value > 0 else "0"
+
+
+def panels(data: dict, draw):
+    """Two panels, before and after training, with one legend below; ``draw(axis, kind, found, style)`` fills them."""
+    fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.6), sharex=True, sharey=True, layout="constrained")
+    for axis, (stage, title) in zip(axes, STAGES.items(), strict=True):
+        for at, (kind, found) in enumerate(data["networks"].items()):
+            every = max(1, len(found[stage]["norms"]) // 6)
+            style = STYLES[kind] | dict(markevery=(at * every // 5, every), markersize=4, label=name(kind, data))
+            draw(axis, kind, found[stage], style)
+        axis.set(title=title, xlabel="距离$t-k$（步）")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig, axes
+
+
+def draw_gradients(data: dict):
+    """Gradient norms against distance before and after training; thin lines are the Elman RNNs' bounds."""
+
+    def draw(axis, kind, found, style):
+        axis.plot(found["norms"], **style)
+        if "eta" in found:
+            bound = found["eta"] ** np.arange(len(found["norms"]))
+            axis.plot(bound, color="#7f7f7f", linestyle=style["linestyle"], linewidth=0.9)
+            inside = np.flatnonzero((bound > 1e-18) & (bound < 1e3))[-1]
+            side = dict(xytext=(4, 0), ha="left") if inside < len(bound) / 2 else dict(xytext=(-4, 4), ha="right")
+            text = rf"$\eta={found['eta']:.2f}$"
+            axis.annotate(
+                text, (inside, bound[inside]), textcoords="offset points", fontsize=8, color="#555555", **side
+            )
+
+    fig, axes = panels(data, draw)
+    axes[0].set(yscale="log", ylim=(1e-20, 1e5), ylabel=GRADIENT)
+    return fig
+
+
+def say_gradients(data: dict, distance: int = 50) -> str:
+    """The finding of ``draw_gradients`` in one sentence."""
+    at = min(distance, len(data["networks"]["tanh"]["before"]["norms"]) - 1)
+    parts = [
+        f"{name(kind, data)}{power(found['before']['norms'][at])}、{power(found['after']['norms'][at])}"
+        for kind, found in data["networks"].items()
+    ]
+    return (
+        f"退回{at}步，隐藏状态的梯度在训练前、训练后是末步的多少倍：{'；'.join(parts)}。"
+        "灰色细线是RNN的上界$\\eta^{t-k}$"
+    )
+
+
+def draw_shares(data: dict):
+    """Share of dL_t/dU that comes from steps further away than a distance, before and after training."""
+    fig, axes = panels(data, lambda axis, kind, found, style: axis.plot(np.array(found["beyond"]) * 100, **style))
+    axes[0].set(ylim=(-2, 102), ylabel=r"更远的各步占$\partial L_t/\partial U$的份额（%）")
+    return fig
+
+
+def say_shares(data: dict, distance: int = 20) -> str:
+    """The finding of ``draw_shares`` in one sentence."""
+    at = min(distance, len(data["networks"]["tanh"]["after"]["beyond"]) - 1)
+    parts = [f"{name(kind, data)}{found['after']['beyond'][at]:.1%}" for kind, found in data["networks"].items()]
+    size = min(found["after"]["weight_gradient"] for found in data["networks"].values())
+    return (
+        f"训练后，距离超过{at}步的词元在$\\partial L_t/\\partial U$里占的份额：{'，'.join(parts)}；"
+        f"$\\partial L_t/\\partial U$本身没有消失，范数都不小于{size:.2g}"
+    )
+
+
+def draw_remedies(data: dict):
+    """Left: gradients for three initialisations; right: loss of training with exploding gradients, clipped or not."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.3), layout="constrained")
+    labels = dict(tanh="默认初始化", orthogonal="正交初始化", large=f"放大{data['scale']:g}倍")
+    for kind, label in labels.items():
+        norms = data["starts"][kind]["norms"]
+        left.plot(norms, **STYLES[kind], markevery=max(1, len(norms) // 6), markersize=4, label=label)
+    left.set(yscale="log", xlabel="距离$t-k$（步）", ylabel=GRADIENT, title="训练前的梯度")
+    left.legend()
+    for key, label, style in (("free", "不裁剪", "-"), ("clipped", f"裁剪到{data['clip']:g}", "--")):
+        color = COLORS["RNN"] if key == "free" else "#555555"
+        right.plot(data["training"][key]["losses"], style, color=color, linewidth=1.2, label=label)
+    right.axhline(math.log(2), color="#7f7f7f", linewidth=0.8)
+    right.annotate("随机猜：ln 2", (0, math.log(2)), xytext=(2, -11), textcoords="offset points", fontsize=8)
+    right.set(xlabel="训练步数", ylabel="损失（nat/篇）", title=f"放大{data['scale']:g}倍后的训练", ylim=(0, None))
+    right.legend()
+    return fig
+
+
+def say_remedies(data: dict, distance: int = 50) -> str:
+    """The finding of ``draw_remedies`` in one sentence."""
+    at = min(distance, len(data["starts"]["tanh"]["norms"]) - 1)
+    start = {kind: power(found["norms"][at]) for kind, found in data["starts"].items()}
+    free, clipped = (np.mean(data["training"][key]["losses"][-20:]) for key in ("free", "clipped"))
+    worst = max(data["training"]["free"]["norms"])
+    return (
+        f"退回{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$U$正交时是{start['orthogonal']}倍，"
+        f"$U$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{worst:,.0f}，"
+        f"不裁剪的损失最后在{free:.2f}上下，裁剪的在{clipped:.2f}上下"
+    )
+
+
+def draw_distance(data: dict):
+    """Accuracy of the long-range task against distance: mean of the repeats, and each of them as a dot."""
+    fig, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    for at, (kind, found) in enumerate(data["accuracy"].items()):
+        place = np.array(data["distances"]) * 1.04 ** (at - 1.5)  # side by side, so that none hides another
+        found = np.array(found) * 100  # (distances, repeats)
+        axis.plot(place, found.mean(1), **STYLES[kind], markersize=6, label=name(kind, data))
+        axis.plot(place, found, linestyle="", marker="_", color=STYLES[kind]["color"], alpha=0.7)
+    axis.axhline(50, color="#7f7f7f", linewidth=0.8)
+    axis.annotate("随机猜", (data["distances"][0], 50), xytext=(0, 3), textcoords="offset points", fontsize=8)
+    axis.set(xscale="log", xlabel="首个词元到结尾的距离（步）", ylabel="准确率（%）", ylim=(40, 103))
+    axis.set_xticks(data["distances"], map(str, data["distances"]))
+    axis.minorticks_off()
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 0.2))
+    return fig
+
+
+def say_distance(data: dict) -> str:
+    """The finding of ``draw_distance`` in one sentence."""
+    parts = []
+    for kind, found in data["accuracy"].items():
+        solved = [d for d, each in zip(data["distances"], found, strict=True) if min(each) > 0.95]
+        parts.append(f"{name(kind, data)}{f'{max(solved)}步' if solved else '一个也不行'}")
+    repeats = len(data["accuracy"]["tanh"][0])
+    return f"{repeats}次训练都学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
+
+
+def draw_dynamics(data: dict):
+    """Error against hidden units, and the true trajectory beside those of the smallest and the largest network."""
+    fig, axes = plt.subplot_mosaic(
+        [["path", "path"], ["error", "phase"]], figsize=(6.4, 5.0), height_ratios=[1, 1.25], layout="constrained"
+    )
+    units, errors = data["units"], np.array(data["errors"]) * 100  # (sizes, repeats)
+    axes["error"].loglog(units, np.median(errors, 1), color=COLORS["RNN"], linestyle="--")
+    axes["error"].loglog(units, errors, "o", color=COLORS["RNN"], markersize=4)
+    axes["error"].set_xticks(units, map(str, units))
+    axes["error"].set_yticks(ticks := [1, 3, 5, 10, 20, 30, 50], map(str, ticks))
+    axes["error"].minorticks_off()
+    axes["error"].set(
+        xlabel="隐藏单元数", ylabel="误差（状态标准差的%）", ylim=(errors.min() / 1.3, errors.max() * 1.3)
+    )
+    time, truth = np.arange(1, len(data["truth"]) + 1) * data["time_step"], np.array(data["truth"])
+    axes["path"].plot(time, truth[:, 0], color="#bbbbbb", linewidth=4, label="振子")
+    axes["phase"].plot(*truth.T, color="#bbbbbb", linewidth=4)
+    for style, (count, path) in zip((":", "--"), data["paths"].items(), strict=True):
+        color = "#555555" if style == ":" else COLORS["RNN"]
+        path = np.array(path)
+        axes["path"].plot(time, path[:, 0], style, color=color, label=f"{count}个隐藏单元")
+        axes["phase"].plot(*path.T, style, color=color)
+    axes["path"].step(time, data["force"], where="pre", color="#7f7f7f", linewidth=0.8, label="外力$u$")
+    axes["path"].set(xlabel="时间（无量纲）", ylabel="位置$p$", ylim=(None, truth[:, 0].max() * 2))
+    axes["path"].legend(ncols=4, loc="upper center")
+    axes["phase"].set(xlabel="位置$p$", ylabel="速度$p'$")
+    return fig
+
+
+def say_dynamics(data: dict) -> str:
+    """The finding of ``draw_dynamics`` in one sentence."""
+    median = np.median(data["errors"], axis=1)
+    return (
+        f"隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，新外力下的误差从状态标准差的{median[0]:.1%}"
+        f"降到{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）：单元越多，网络越接近这个非线性动力系统"
+    )
+
+
+def draw_cell(data: dict):
+    """One review: gradients of cell and state at each token, and the forget gates that the cell's pass through."""
+    tokens, place = data["tokens"], np.arange(len(data["tokens"]))
+    rows = dict(sharex=True, height_ratios=[1.7, 1, 1], layout="constrained")
+    fig, (top, *lower) = plt.subplots(3, 1, figsize=(6.4, 5.8), **rows)
+    for kind, found in data["networks"].items():
+        style = STYLES[kind] | dict(markersize=4)
+        what = r"$\partial L_t/\partial c_k$" if "direct" in found else r"$\partial L_t/\partial h_k$"
+        top.plot(place, found["norms"], **style, label=f"{name(kind, data)}：{what}")
+        if "direct" in found:
+            style |= dict(linestyle=":", markersize=2.5)
+            top.plot(place, found["direct"], **style, label=f"{name(kind, data)}：只沿细胞状态")
+    top.set(yscale="log", ylabel="范数（末步为1）")
+    fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    kinds = [kind for kind, found in data["networks"].items() if "forget" in found]
+    for axis, kind in zip(lower, kinds, strict=True):
+        gates = forget_gates(data["networks"][kind]).T  # (H, t)
+        gates = gates[np.argsort(gates.mean(1))]  # the most forgetful units on top
+        image = axis.imshow(gates, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        axis.grid(False)
+        axis.set(ylabel="单元", yticks=[])
+        axis.set_title(name(kind, data), fontsize=9)
+    lower[-1].set_xticks(place, tokens, rotation=90, fontsize=7)
+    fig.colorbar(image, ax=lower, label="遗忘门", pad=0.01)
+    return fig
+
+
+def forget_gates(found: dict) -> np.ndarray:
+    """The forget gates (t, H), kept as a line of whole percents for each token."""
+    return np.array([line.split() for line in found["forget"]], dtype=float) / 100
+
+
+def say_cell(data: dict) -> str:
+    """The finding of ``draw_cell`` in one sentence."""
+    parts = []
+    for kind, found in data["networks"].items():
+        direct = f"（只沿细胞状态的一路是{power(found['direct'][0])}）" if "direct" in found else ""
+        parts.append(f"{name(kind, data)}{power(found['norms'][0])}{direct}")
+    gates = [
+        f"{name(kind, data)}{forget_gates(found).mean():.2f}"
+        for kind, found in data["networks"].items()
+        if "forget" in found
+    ]
+    return (
+        f"从末尾退回这篇影评的首个词元，共{len(data['tokens']) - 1}步，梯度是末步的多少倍：{'，'.join(parts)}；"
+        f"遗忘门的平均值：{'，'.join(gates)}"
+    )
