@@ -62,7 +62,7 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         temporary = _part(path)
         temporary.mkdir()
         yield temporary
-        for each in temporary.iterdir():
+        for each in filter(Path.is_file, temporary.rglob("*")):
             with open(each, "rb") as file:
                 os.fsync(file.fileno())
         if not path.exists():
