@@ -131,9 +131,32 @@ def grid(dataset, data_dir, only, seeds, workers):
 
 def _grid(dataset, only, seeds, workers) -> None:
     from lab import grid as lab_grid
+    from lab import traces
 
     cells = [cell for seed in seeds for cell in lab_grid.configs(DATASET=dataset, SEED=seed)]
     failures = lab_grid.run(lab_grid.select(cells, only), workers)
+    traces.write(dataset)
+    if failures:
+        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
+
+
+@main.command()
+@data_options
+@click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
+@workers_option
+def controls(dataset, data_dir, seeds, workers):
+    """运行对照：随机词向量的RNN与LSTM，以及不看词序的线性模型。"""
+    from lab import control
+    from lab import grid as lab_grid
+
+    use_data_dir(data_dir)
+    for seed in seeds:
+        config = lab_config.from_dict(dict(DATASET=dataset, SEED=seed))
+        path = files.results_dir(config.DATASET) / f"{control.run_id(config)}.json"
+        if not path.is_file():
+            result = control.run(config)
+            click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")
+    failures = lab_grid.run([cell for seed in seeds for cell in lab_grid.controls(DATASET=dataset, SEED=seed)], workers)
     if failures:
         raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
 

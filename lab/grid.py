@@ -25,6 +25,11 @@ def configs(**common) -> list[Config]:
     ]
 
 
+def controls(**common) -> list[Config]:
+    """The cells that show what the vectors are worth: one layer, one direction, random vectors."""
+    return [Config(MODEL_BASE=base, VECTORS="random", **common) for base in ("RNN", "LSTM")]
+
+
 def select(cells: list[Config], only: str | None) -> list[Config]:
     """Cells whose run id matches the shell pattern ``only``; none is a ``LabError``."""
     chosen = [config for config in cells if only is None or fnmatch.fnmatch(config.run_id, only)]
