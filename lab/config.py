@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -23,6 +24,8 @@ def parameter(default, meaning: str, *, tag: str = "", low=None, high=None, choi
         allowed = "、".join(str(choice) for choice in choices)
     elif isinstance(default, bool):
         allowed = "True、False"
+    elif isinstance(default, str):
+        allowed = "由字母、数字、点和连字符组成的名字"
     else:
         kind = "整数" if isinstance(default, int) else "小数"
         allowed = f"{low}到{high}的{kind}" + ("（不含上限）" if open_high else "")
@@ -30,25 +33,8 @@ def parameter(default, meaning: str, *, tag: str = "", low=None, high=None, choi
     return field(default=default, metadata=facts)
 
 
-@dataclass(frozen=True)
-class Config:
-    """The parameters of one run, with the lab sheet's names and defaults."""
-
-    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
-    VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
-    VOCAB_SIZE: int = parameter(400000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
-    EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)
-    HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
-    N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
-    BIDIRECTIONAL: bool = parameter(False, "是否双向")
-    DROPOUT: float = parameter(0.0, "循环层之间的丢弃率", tag="d", low=0.0, high=1.0, open_high=True)
-    BATCH_SIZE: int = parameter(128, "每批影评数", tag="b", low=1, high=100_000)
-    N_EPOCHS: int = parameter(10, "训练轮数", tag="e", low=1, high=1000)
-    MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
-    LEARNING_RATE: float = parameter(1e-3, "Adam的学习率", tag="lr", low=1e-8, high=10.0)
-    GRAD_CLIP: float = parameter(0.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
-    SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
-    DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))
+class Parameters:
+    """What every table of parameters can do: check its values, give the run a name, become JSON."""
 
     def __post_init__(self):
         for each in fields(self):
@@ -79,10 +65,9 @@ class Config:
             parts.append("random")
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.metadata["tag"] and value != each.default:
-                parts.append(
-                    f"{each.metadata['tag']}{value:g}" if isinstance(value, float) else f"{each.metadata['tag']}{value}"
-                )
+            if (tag := each.metadata["tag"]) and value != each.default:
+                shown = "" if value is True else f"{value:g}" if isinstance(value, float) else value
+                parts.append(f"{tag}{shown}")
         return "-".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,7 +75,71 @@ class Config:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Config(Parameters):
+    """The parameters of one run of the classifier, with the lab sheet's names and defaults."""
+
+    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
+    VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
+    VOCAB_SIZE: int = parameter(400000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
+    EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)
+    HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
+    N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
+    BIDIRECTIONAL: bool = parameter(False, "是否双向")
+    DROPOUT: float = parameter(0.0, "循环层之间的丢弃率", tag="d", low=0.0, high=1.0, open_high=True)
+    BATCH_SIZE: int = parameter(128, "每批影评数", tag="b", low=1, high=100_000)
+    N_EPOCHS: int = parameter(10, "训练轮数", tag="e", low=1, high=1000)
+    MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
+    LEARNING_RATE: float = parameter(1e-3, "Adam的学习率", tag="lr", low=1e-8, high=10.0)
+    GRAD_CLIP: float = parameter(0.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
+    PRETRAINED: str = parameter("", "用来初始化的语言模型的运行名，留空则不用", tag="pre-")
+    SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
+    DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class LanguageConfig(Parameters):
+    """The parameters of one run of the language model."""
+
+    BIDIRECTIONAL = False  # no parameter: a language model reads forwards only
+
+    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
+    VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
+    VOCAB_SIZE: int = parameter(20000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
+    EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)
+    HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
+    N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
+    DROPOUT: float = parameter(
+        0.0, "词嵌入之后、循环层之间与输出之前的丢弃率", tag="d", low=0.0, high=1.0, open_high=True
+    )
+    TIED: bool = parameter(False, "输出层是否与词嵌入共用权重", tag="tied")
+    BATCH_SIZE: int = parameter(64, "并排读的文本流数", tag="b", low=1, high=100_000)
+    BPTT_LEN: int = parameter(35, "截断BPTT每次展开的步数", tag="t", low=1, high=10_000)
+    MAX_TOKENS: int = parameter(40_000_000, "训练词元数的预算", tag="m", low=1, high=10**12)
+    N_EPOCHS: int = parameter(5, "训练文本最多读几遍；预算先用完则提前结束", tag="e", low=1, high=1000)
+    MODEL_BASE: str = parameter("LSTM", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
+    LEARNING_RATE: float = parameter(5e-3, "Adam的初始学习率，随预算线性降到0", tag="lr", low=1e-8, high=10.0)
+    GRAD_CLIP: float = parameter(1.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
+    SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
+    DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))
+
+    def __post_init__(self):
+        super().__post_init__()
+        step = self.BATCH_SIZE * self.BPTT_LEN
+        if self.MAX_TOKENS < step:
+            raise LabError(
+                f"参数MAX_TOKENS的值{self.MAX_TOKENS}不可用：预算不够走一步，一步要BATCH_SIZE×BPTT_LEN={step}个词元。"
+                "请加大MAX_TOKENS，或减小另外两个。"
+            )
+
+    @property
+    def run_id(self) -> str:
+        """As of the classifier, after ``lm-``."""
+        return f"lm-{super().run_id}"
+
+
 PARAMETERS = {each.name: each for each in fields(Config)}
+LANGUAGE_PARAMETERS = {each.name: each for each in fields(LanguageConfig)}
 
 
 def _checked(name: str, value, default, facts):
@@ -103,7 +152,9 @@ def _checked(name: str, value, default, facts):
             raise wrong
         return value
     if isinstance(default, str):
-        for choice in facts["choices"]:
+        if facts["choices"] is None and isinstance(value, str) and re.fullmatch(r"[\w.-]*", value):
+            return value
+        for choice in facts["choices"] or ():
             if isinstance(value, str) and value.lower() == choice.lower():
                 return choice
         raise wrong
@@ -119,12 +170,16 @@ def _checked(name: str, value, default, facts):
     return type(default)(value)
 
 
-def from_dict(values: dict[str, Any], known: dict = PARAMETERS) -> Config:
-    """Make a ``Config`` from names and values; an unknown name is a ``LabError`` that proposes the nearest."""
+def from_dict(values: dict[str, Any], kind: type[Parameters] = Config) -> Parameters:
+    """Make a ``Config``, or another ``kind``, from names and values.
+
+    An unknown name is a ``LabError`` that proposes the nearest.
+    """
+    known = [each.name for each in fields(kind)]
     for name in values:
         if name not in known:
             raise LabError(unknown_parameter(name, known))
-    return Config(**values)
+    return kind(**values)
 
 
 def unknown_parameter(name: str, known) -> str:
@@ -134,15 +189,17 @@ def unknown_parameter(name: str, known) -> str:
     return f"没有名为{name}的参数。{hint}可用的参数：{'、'.join(known)}。"
 
 
-def from_notebook(namespace: dict[str, Any], extra: tuple[str, ...] = ()) -> Config:
-    """Make a ``Config`` from a notebook's variables (``globals()``), refusing misspelt ones.
+def from_notebook(
+    namespace: dict[str, Any], extra: tuple[str, ...] = (), kind: type[Parameters] = Config
+) -> Parameters:
+    """Make a ``Config`` (or another ``kind``) from a notebook's variables (``globals()``), refusing misspelt ones.
 
     ``extra`` names the notebook's parameters that are not the run's. papermill only warns of parameters that
     a notebook does not have (nteract/papermill#818, #869); here they are errors.
     """
-    known = [name for name in PARAMETERS if name in namespace] + list(extra)
-    check_names(namespace, known)
-    return Config(**{name: namespace[name] for name in PARAMETERS if name in namespace})
+    names = [each.name for each in fields(kind) if each.name in namespace]
+    check_names(namespace, names + list(extra))
+    return kind(**{name: namespace[name] for name in names})
 
 
 def as_whole(name: str, value, low: int, high: int) -> int:

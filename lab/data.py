@@ -4,7 +4,8 @@ The cache has two stages below ``data/cache/<dataset>/``:
 
 - ``tokens-<part>-<key>/``: every review of a part as type numbers; the key hashes the source and the rules;
 - ``encoded-<fingerprint>/``: the three parts as word numbers with their vocabulary; the fingerprint hashes the
-  reviews' content, the rules, the library versions, the vocabulary's size and the seed of the split.
+  reviews' content, the rules, the library versions, the vocabulary's size and the seed of the split;
+  ``language-<fingerprint>/``: the same for the language model's text.
 
 Each stage is a folder of plain ``.npy`` arrays, written whole or not at all and read memory-mapped. Training needs
 the second stage only, and neither spaCy nor torchtext.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +25,13 @@ import numpy as np
 import torch
 
 from lab import files, sources
-from lab.config import Config
+from lab.config import Config, LanguageConfig
 from lab.errors import LabError
 
 PARTS = ("train", "valid", "test")
 FORMAT = 1  # of the cache folders
 POOL = 50  # batches that are sorted by length together
+END, EOS = 2, "<eos>"  # the mark at a review's end in the language model's vocabulary
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ class Dataset(NamedTuple):
         return {part: getattr(self, part).n for part in PARTS}
 
 
+class LanguageText(NamedTuple):
+    """The language model's text: no review of ``train`` is one of the validation or test part, by content either."""
+
+    train: Reviews  # training part and unlabelled reviews in shuffled order; each review ends with END
+    valid: Reviews  # the classifier's validation part; each review ends with END
+    vocabulary: list[str]  # V words by falling frequency in train; 0 is <pad>, 1 is <unk>, 2 is <eos>
+    counts: np.ndarray  # (V,) occurrences in train
+    left_out: int  # reviews left out because the same text occurs in the validation or test part
+    fingerprint: str
+    folder: Path
+
+
 class Batch(NamedTuple):
     """Reviews side by side, padded with 0; time is the first axis."""
 
@@ -94,28 +108,37 @@ def load(config: Config) -> Dataset:
     Where neither the reviews nor spaCy are at hand (a GPU host), a prepared cache with the same parameters
     serves. Raises ``LabError`` where there is neither.
     """
+    return _open(_prepared(config, "encoded", _encode))
+
+
+def load_language(config: LanguageConfig) -> LanguageText:
+    """The same for the language model: its training text, its held-out text and their common vocabulary."""
+    folder = _prepared(config, "language", _encode_language)
+    counts = np.load(folder / "counts.npy", allow_pickle=False)
+    parts = [_open_reviews(folder, f"{part}-") for part in ("train", "valid")]
+    left_out = files.read_json(folder / "meta.json")["left_out"]
+    fingerprint = folder.name.split("-")[1]
+    return LanguageText(*parts, _read_lines(folder / "vocabulary.txt"), counts, left_out, fingerprint, folder)
+
+
+def _prepared(config: Config | LanguageConfig, kind: str, encode: Callable) -> Path:
+    """Folder of the cache that ``encode`` writes for ``config``: found, or made from the reviews."""
     source = sources.find_reviews(config.DATASET, download=False)
     can_tokenize = all(importlib.util.find_spec(name) for name in ("spacy", "torchtext"))
     if source is None or not can_tokenize:
-        folders = [folder for folder in files.cache_dir(config.DATASET).glob("encoded-*") if _matches(folder, config)]
+        folders = [folder for folder in files.cache_dir(config.DATASET).glob(f"{kind}-*") if _matches(folder, config)]
         if len(folders) == 1:
-            return _open(folders[0])
+            return folders[0]
         if len(folders) > 1:
             raise LabError(
-                f"{files.cache_dir(config.DATASET)}里有{len(folders)}份参数相同的缓存，无法判断用哪一份。请只留一份encoded-*文件夹。"
+                f"{files.cache_dir(config.DATASET)}里有{len(folders)}份参数相同的缓存，无法判断用哪一份。请只留一份{kind}-*文件夹。"
             )
         if not can_tokenize:
             raise LabError(
                 "这里没有安装spaCy和torchtext，也没有准备好的缓存。请在装有它们的机器上运行lab prepare，再把data/cache拷过来。"
             )
         source = sources.find_reviews(config.DATASET)
-    return _encode(config, source)
-
-
-def load_unlabelled(config: Config) -> tuple[list[str], Reviews]:
-    """Tokenize the unlabelled reviews; returns their types and the reviews as type numbers."""
-    folder = _tokenized(sources.find_reviews(config.DATASET), ("unsup",))["unsup"]
-    return _read_lines(folder / "types.txt"), _open_reviews(folder, "")
+    return encode(config, source)
 
 
 def batches(reviews: Reviews, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
@@ -192,21 +215,13 @@ def _tokenized(source: Path, parts: tuple[str, ...]) -> dict[str, Path]:
     return folders
 
 
-def _encode(config: Config, source: Path) -> Dataset:
+def _encode(config: Config, source: Path) -> Path:
     from lab import text
 
     folders = _tokenized(source, ("train", "test"))
-    facts = dict(
-        format=FORMAT,
-        rules=text.RULES,
-        versions=text.versions(),
-        content=[_read_lines(folder / "content.txt")[0] for folder in folders.values()],
-        parameters={name: getattr(config, name) for name in ("VOCAB_SIZE", "SEED")},
-    )
-    fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    target = files.cache_dir(config.DATASET) / f"encoded-{fingerprint}"
+    facts, target = _facts("encoded", config, folders)
     if target.is_dir():
-        return _open(target)
+        return target
 
     types = {part: _read_lines(folder / "types.txt") for part, folder in folders.items()}
     reviews = {part: _open_reviews(folder, "") for part, folder in folders.items()}
@@ -223,16 +238,86 @@ def _encode(config: Config, source: Path) -> Dataset:
         "valid": _select(reviews["train"], places["valid"], number["train"]),
         "test": replace(reviews["test"], tokens=number["test"][reviews["test"].tokens]),
     }
+    _save_encoded(target, parts, vocabulary.get_itos(), facts)
+    return target
+
+
+def _encode_language(config: LanguageConfig, source: Path) -> Path:
+    from lab import text
+
+    folders = _tokenized(source, ("train", "unsup", "test"))
+    facts, target = _facts("language", config, folders)
+    if target.is_dir():
+        return target
+
+    types = {part: _read_lines(folder / "types.txt") for part, folder in folders.items()}
+    reviews = {part: _open_reviews(folder, "") for part, folder in folders.items()}
+    # One numbering for both sources of text: the types of train, then those that only unsup has.
+    place = {word: at for at, word in enumerate(dict.fromkeys(types["train"] + types["unsup"]))}
+    common = {part: np.array([place[word] for word in types[part]], dtype=np.int32) for part in ("train", "unsup")}
+    train_places, valid_places = split(reviews["train"].labels, config.SEED)
+    valid = _select(reviews["train"], valid_places, common["train"])
+    train = _join(
+        _select(reviews["train"], train_places, common["train"]),
+        replace(reviews["unsup"], tokens=common["unsup"][reviews["unsup"].tokens]),
+    )
+    # The split and the digests keep held-out text out of the stream: some reviews occur twice in aclImdb.
+    held_out = np.isin(train.digests, np.concatenate([valid.digests, reviews["test"].digests]))
+    order = np.random.default_rng(config.SEED).permutation(np.flatnonzero(~held_out))
+    if not len(order):
+        raise LabError("去掉与验证集、测试集重复的影评之后，语言模型没有训练文本了。请换成官方的aclImdb。")
+    train = _select(train, order)
+
+    words = text.vocabulary(list(place), np.bincount(train.tokens, minlength=len(place)), config.VOCAB_SIZE).get_itos()
+    words.insert(END, EOS)
+    of_word = {word: at for at, word in enumerate(words) if at > END}  # a review may not write the marks
+    number = np.array([of_word.get(word, 1) for word in place], dtype=np.int32)
+    parts = {
+        name: _ended(replace(part, tokens=number[part.tokens])) for name, part in (("train", train), ("valid", valid))
+    }
+    _save_encoded(target, parts, words, facts | dict(left_out=int(held_out.sum())))
+    return target
+
+
+def _facts(kind: str, config: Config | LanguageConfig, folders: dict[str, Path]) -> tuple[dict, Path]:
+    """What an encoded cache follows from, and the folder that is named after it."""
+    from lab import text
+
+    facts = dict(
+        format=FORMAT,
+        rules=text.RULES,
+        versions=text.versions(),
+        content=[_read_lines(folder / "content.txt")[0] for folder in folders.values()],
+        parameters={name: getattr(config, name) for name in ("VOCAB_SIZE", "SEED")},
+    )
+    fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return facts, files.cache_dir(config.DATASET) / f"{kind}-{fingerprint}"
+
+
+def _save_encoded(target: Path, parts: dict[str, Reviews], vocabulary: list[str], facts: dict) -> None:
     with files.whole_folder(target) as folder:
         for part, encoded in parts.items():
             _save_reviews(folder, f"{part}-", encoded)
         files.save_array(
-            folder / "counts.npy",
-            np.bincount(parts["train"].tokens, minlength=len(vocabulary)).astype(np.int64),
+            folder / "counts.npy", np.bincount(parts["train"].tokens, minlength=len(vocabulary)).astype(np.int64)
         )
-        _write_lines(folder / "vocabulary.txt", vocabulary.get_itos())
+        _write_lines(folder / "vocabulary.txt", vocabulary)
         files.write_json(folder / "meta.json", facts)
-    return _open(target)
+
+
+def _join(first: Reviews, second: Reviews) -> Reviews:
+    """The reviews of both, those of ``first`` before those of ``second``."""
+    offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
+    columns = zip(_columns(first)[2:], _columns(second)[2:], strict=True)
+    return Reviews(
+        np.concatenate([first.tokens, second.tokens]), offsets, *(np.concatenate(column) for column in columns)
+    )
+
+
+def _ended(reviews: Reviews) -> Reviews:
+    """The reviews with the mark ``END`` after the last token of each."""
+    tokens = np.insert(reviews.tokens, reviews.offsets[1:], END)
+    return replace(reviews, tokens=tokens, offsets=reviews.offsets + np.arange(reviews.n + 1))
 
 
 def _select(reviews: Reviews, places: np.ndarray, number: np.ndarray | None = None) -> Reviews:

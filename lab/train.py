@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
@@ -22,7 +23,7 @@ from safetensors.torch import load_file, save
 from tqdm.auto import tqdm
 
 from lab import data, files, models, vectors
-from lab.config import Config, from_dict
+from lab.config import Config, LanguageConfig, Parameters, from_dict
 from lab.errors import LabError
 
 SCHEMA = 1
@@ -35,6 +36,11 @@ def run(config: Config) -> dict:
     The weights of the epoch with the lowest validation loss are tested and kept in ``runs/``; the result file
     is written at the very end. Raises ``LabError`` for what the user can mend.
     """
+    return exclusively(config, _run)
+
+
+def exclusively(config: Parameters, train: Callable[[Parameters, Path, Path], dict]) -> dict:
+    """Call ``train`` with the run's folder and its result file, while no other process trains the same run."""
     folder = run_folder(config)
     path = files.results_dir(config.DATASET) / f"{config.run_id}.json"
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +52,7 @@ def run(config: Config) -> dict:
         lock.acquire()
         waited = True
     try:
-        return files.read_json(path) if waited and path.is_file() else _run(config, folder, path)
+        return files.read_json(path) if waited and path.is_file() else train(config, folder, path)
     finally:
         lock.release()
 
@@ -55,9 +61,12 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     started = time.perf_counter()
     device = pick_device(config)
     seed_everything(config.SEED)
+    source = language_model(config) if config.PRETRAINED else None
     dataset = data.load(config)
     table, vector_facts = vectors.load(config, dataset)
-    model = models.build(config, table).to(device)
+    model = models.build(config, table)
+    shared = start_from(source, model, dataset.vocabulary) if source else 0
+    model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
     stamp = json.dumps([SCHEMA, config.as_dict(), dataset.fingerprint])
@@ -91,6 +100,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         run_id=config.run_id,
         config=config.as_dict(),
         data=describe_data(config, dataset, vector_facts),
+        **(dict(pretrained=dict(run_id=config.PRETRAINED, words=shared)) if source else {}),
         history=history,
         best_epoch=chosen["epoch"],
         valid=dict(loss=chosen["valid_loss"], accuracy=chosen["valid_accuracy"]),
@@ -153,7 +163,7 @@ def encode_bits(right: np.ndarray) -> str:
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 
 
-def pick_device(config: Config) -> torch.device:
+def pick_device(config: Parameters) -> torch.device:
     """The device of the run; ``LabError`` where CUDA is asked for and absent."""
     if config.DEVICE == "cuda" and not torch.cuda.is_available():
         raise LabError("参数DEVICE的值'cuda'不可用：这台机器没有可用的CUDA设备。请改用auto或cpu。")
@@ -207,12 +217,12 @@ def processor_name() -> str:
 # The run's folder: weights, configuration, vocabulary; and while it runs, the checkpoint.
 
 
-def run_folder(config: Config) -> Path:
+def run_folder(config: Parameters) -> Path:
     """Folder below ``runs/`` that belongs to the run alone."""
     return files.runs_dir(config.DATASET) / config.run_id
 
 
-def save_weights(folder: Path, config: Config, weights: dict[str, torch.Tensor], vocabulary: list[str]) -> None:
+def save_weights(folder: Path, config: Parameters, weights: dict[str, torch.Tensor], vocabulary: list[str]) -> None:
     """Write all that ``lab predict`` needs: weights, configuration and vocabulary."""
     with files.whole(folder / "vocabulary.txt", "w") as file:
         file.writelines(f"{word}\n" for word in vocabulary)
@@ -226,14 +236,22 @@ def load_run(folder: Path) -> tuple[Config, models.SentimentClassifier, list[str
     if not (folder / "model.safetensors").is_file():
         raise LabError(f"{folder}里没有训练好的模型。请先用lab train或lab grid训练。")
     config = from_dict(files.read_json(folder / "config.json"))
-    vocabulary = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    vocabulary = read_vocabulary(folder)
     model = models.build(config, np.zeros((len(vocabulary), config.EMBEDDING_DIM), dtype=np.float32))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return config, model.eval(), vocabulary
 
 
+def read_vocabulary(folder: Path) -> list[str]:
+    """The words of a run, by their numbers."""
+    return (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
+
+
 def save_checkpoint(folder: Path, stamp: str, model, optimizer, history: list, best: dict, seconds: float) -> None:
-    """Write model, optimizer, best weights and history after an epoch, in one file, whole or not at all."""
+    """Write model, optimizer, best weights and history after an epoch, in one file, whole or not at all.
+
+    ``best`` may hold other tensors that a run needs to go on: a language model keeps its state there.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
@@ -273,13 +291,15 @@ def load_checkpoint(folder: Path, stamp: str, model, optimizer) -> tuple[list, d
     return json.loads(facts["history"]), groups["best"], float(facts["seconds"])
 
 
-def find_run(dataset: str, run_id: str | None = None) -> Path:
-    """Folder of a finished run; without a name that of the lowest validation loss."""
-    folders = {path.parent.name: path.parent for path in files.runs_dir(dataset).glob("*/model.safetensors")}
+def find_run(dataset: str, run_id: str | None = None, language: bool = False) -> Path:
+    """Folder of a classifier's (or a ``language`` model's) finished run; without a name, of the lowest validation loss."""
+    found = [path.parent for path in files.runs_dir(dataset).glob("*/model.safetensors")]
+    folders = {folder.name: folder for folder in found if folder.name.startswith("lm-") == language}
+    command = "lab lm" if language else "lab train或lab grid"
     names = "、".join(sorted(folders)) or "（还没有）"
     if run_id is not None:
         if run_id not in folders:
-            raise LabError(f"没有训练好的运行{run_id!r}。已有：{names}。请先用lab train或lab grid训练。")
+            raise LabError(f"没有训练好的运行{run_id!r}。已有：{names}。请先用{command}训练。")
         return folders[run_id]
     losses = {
         name: files.read_json(path)["valid"]["loss"]
@@ -287,8 +307,40 @@ def find_run(dataset: str, run_id: str | None = None) -> Path:
         if (path := files.results_dir(dataset) / f"{name}.json").is_file()
     }
     if not losses:
-        raise LabError(f"数据集{dataset}还没有训练好的模型。请先用lab train或lab grid训练。")
+        raise LabError(f"数据集{dataset}还没有训练好的模型。请先用{command}训练。")
     return folders[min(losses, key=losses.get)]
+
+
+def language_model(config: Config) -> Path:
+    """Folder of the language model ``PRETRAINED``; ``LabError`` where it is missing or does not fit the classifier."""
+    folder = find_run(config.DATASET, config.PRETRAINED, language=True)
+    if config.BIDIRECTIONAL:
+        raise LabError("参数PRETRAINED只能用于单向的分类器：语言模型只从左往右读。请设BIDIRECTIONAL=False。")
+    source = from_dict(files.read_json(folder / "config.json"), LanguageConfig)
+    # The seed splits training and validation part: with another one it would have read reviews of ours.
+    for name in ("MODEL_BASE", "N_LAYERS", "EMBEDDING_DIM", "HIDDEN_DIM", "SEED"):
+        theirs, ours = getattr(source, name), getattr(config, name)
+        if theirs != ours:
+            raise LabError(
+                f"语言模型{config.PRETRAINED}的{name}是{theirs}，分类器的是{ours}，两者必须相同。"
+                f"请设{name}={theirs!r}，或用lab lm -p {name} {ours}另训练一个。"
+            )
+    return folder
+
+
+def start_from(folder: Path, model: models.SentimentClassifier, vocabulary: list[str]) -> int:
+    """Copy a language model's recurrent weights and, word by word, its embedding into ``model``.
+
+    Words that the language model does not know keep their vectors, and so does <pad>. Returns how many it knows.
+    """
+    weights = load_file(folder / "model.safetensors")
+    number = {word: at for at, word in enumerate(read_vocabulary(folder))}
+    pairs = [(at, number[word]) for at, word in enumerate(vocabulary) if at and word in number]
+    ours, theirs = torch.tensor(pairs).T
+    with torch.no_grad():
+        model.embedding.weight[ours] = weights["embedding.weight"][theirs]
+    model.rnn.load_state_dict({name[4:]: value for name, value in weights.items() if name.startswith("rnn.")})
+    return len(pairs)
 
 
 def encode_text(vocabulary: list[str], text: str) -> tuple[list[str], np.ndarray]:
