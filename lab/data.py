@@ -30,7 +30,9 @@ from lab.errors import LabError
 
 PARTS = ("train", "valid", "test")
 FORMAT = 1  # of the cache folders
-POOL = 50  # batches that are sorted by length together
+# Batches that are sorted by length together. With more, batches differ so much in length that training goes astray:
+# LSTM 1-1, seed 2077, lowest validation loss 0.354 with 50, 0.337 with 8.
+POOL = 8
 END, EOS = 2, "<eos>"  # the mark at a review's end in the language model's vocabulary
 
 
