@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lab import files, statistics, train, vectors
+from lab import files, statistics, theory, train, vectors
 from lab.config import PARAMETERS, Config
 from lab.data import Dataset
 from lab.errors import LabError
-from lab.figures import plain
+from lab.figures import plain, show
 from lab.notebook import execute
 
 MISSING = "未运行"
@@ -237,6 +237,13 @@ def calibration_sentence(labels: np.ndarray, result: dict) -> str:
         f"`{result['run_id']}`的校准：概率与实际比例平均相差{error * 100:.1f}个百分点（expected calibration error），"
         f"Brier分数{brier:.3f}"
     )
+
+
+def show_theory(name: str) -> None:
+    """Display a figure of ``lab.theory`` from the tracked data that ``02_model.ipynb`` measured, if it did."""
+    found = theory.load("gradients" if name == "shares" else name)
+    if found is not None:
+        show(getattr(theory, f"draw_{name}")(found), getattr(theory, f"say_{name}")(found), label=name)
 
 
 def load_traces(dataset: str) -> dict | None:
