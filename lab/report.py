@@ -387,7 +387,8 @@ def curves_sentence(results: list[dict]) -> str:
     for base in BASES:
         runs = [result for result in results if result["config"]["MODEL_BASE"] == base]
         if runs:
-            epochs = [run["best_epoch"] for run in runs]
+            epochs = sorted({run["best_epoch"] for run in runs})
+            span = "、".join(map(str, epochs))
             gap = np.mean([run["history"][-1]["valid_loss"] - run["history"][-1]["train_loss"] for run in runs])
             text.append(f"{base}选中的是第{min(epochs)}至{max(epochs)}轮，最后一轮的验证损失平均比训练损失高{gap:.2f}")
     return "学习曲线：" + "；".join(text)
