@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -19,18 +20,18 @@ import numpy as np
 from lab import files
 from lab.errors import LabError
 
-VERSION = 1  # raised whenever the same call would write other bytes
-DEFAULT_SIZE = 2000  # labelled training reviews; test and unsup hold half as many each
+VERSION = 2  # raised whenever the same call would write other bytes
+DEFAULT_SIZE = 1700  # labelled training reviews; test and unsup hold half as many each
 DEFAULT_SEED = 2077
 
 NOISE = 0.04  # share of reviews filed under the wrong label
 CONTRARY = 0.35  # share of opinions on single aspects that go against the verdict
-UNDECIDED = 0.06  # share of reviews without a clear verdict
-LATE = 0.2  # share of reviews that end with their verdict; in the others plot talk follows it
-SHORTEST, LONGEST, TYPICAL, SPREAD = 20, 400, 38, 0.55  # tokens: limits, median and sigma of a log-normal
+UNDECIDED = 0.05  # share of reviews without a clear verdict
+LATE = 0.25  # share of reviews that end with their verdict; in the others plot talk follows it
+SHORTEST, LONGEST, TYPICAL, SPREAD = 20, 400, 35, 0.55  # tokens: limits, median and sigma of a log-normal
 
 DIMENSIONS = (100, 300)
-VECTOR_TEXT = 20_000  # reviews read for the vectors at most
+VECTOR_TEXT = 20_000  # reviews of train and of unsup read for the vectors at most
 VECTOR_WORDS = 2000  # words with a vector at most
 RAREST = 4  # a word met less often gets no vector
 WINDOW = 10  # words to either side that count as neighbours
@@ -56,7 +57,7 @@ plot = {hero} is {job} who {moves} to {place} after {event}.
   | {time}, {someone} {moves} to {place} and meets {hero}.
   | {hero} and {villain} both want {thing}, which lies {hidden}.
   | {villain} steals {thing} from {someone} and {moves} to {place}.
-  | Then {someone} opens {thing} and {hero} has to leave {place}.
+  | Then {someone} hides {thing} and {hero} has to leave {place}.
   | {time}, {hero} calls {someone} and they drive to {place} together.
   | Everything changes with {event} in {place}, and {someone} asks {hero} about {thing}.
   | {someone} knows where {thing} is, but {villain} gets there first.
@@ -69,14 +70,15 @@ plot = {hero} is {job} who {moves} to {place} after {event}.
   | The second half takes place in {place} after {event}.
   | {someone} doesn't tell {hero} that {thing} is {hidden}.
   | {hero} {passion} {first}, but {first} {passion} {villain}.
+  | "It is a {noun}," says {someone} about {event}.
+  | {someone} has a {role}'s advice for {hero} in {place}: {advice}.
   | While {hero} sleeps, {someone} carries {thing} to {place}.
 hero = {first} | {first} | {first} {last} | the {role}
 villain = {last} | the {rank} | Doctor {last} | Captain {last}
-someone = his sister | her father | the {role} | a {rank} | an old man | her neighbour | {first} | his boss | the {mood} {rank}
-mood = clever | charming | brilliant | beautiful | poor | dull | stupid | ugly | good | bad
+someone = his sister | her father | the {role} | a {rank} | an old man | her neighbour | {first} | his boss | the {adj} {rank}
 role = detective | teacher | sailor | painter | driver | doctor | farmer | nurse | reporter | student
 rank = banker | general | lawyer | smuggler | collector | priest | guard | stranger | butler | mayor
-job = a {role} | a {rank} | a young {role} | a retired {role} | a {role} from {place} | a {mood} {role} | a {mood} {rank}
+job = a {role} | a {rank} | a young {role} | a retired {role} | a {role} from {place} | a {adj} {role} | a {adj} {rank}
 moves = moves | travels | walks | returns | sails | runs | comes back | rides
 place = Paris | the harbour | a small town | the mountains | Chicago | the desert | the city | the forest | {rare}
   | Vienna | a village | the north | an empty house | a hotel | Mexico | the station | a castle
@@ -95,7 +97,7 @@ actor = {first} {last}
 actress = {first} {last}
 
 opinion = The {aspect} is {quality}. | The {aspect} is {adj} and the {aspect} is {adj} too. | The {aspect} was {quality}.
-  | The {aspect} isn't {-adj} at all. | I {felt} the {aspect}, it is {quality}. | The {aspect} {does}. | What {adj} {aspect}!
+  | The {aspect} isn't {-adj} at all. | I {felt} the {aspect}, it is {quality}. | The {aspect} {does}. | What a {adj} {work}!
   | {alas}, the {aspect} is {quality}. | {actor} is {quality} as the {role}. | There is nothing {-adj} about the {aspect}.
 verdict = All in all {quality}: {final}. | Overall, {final}. | In the end I {felt} this {film}, {final}.
   | Although the {aspect} is {-adj}, {final}. | My verdict: {quality}, {final}. | As a whole, {final}.
@@ -106,12 +108,13 @@ undecided = I still don't know what to think of this {film}. | Make up your own 
   | Some will love this {film}, others will hate it.
 quality = {adj} | {adj} | {adj} | {degree} {adj} | {degree} {adj} | {adj}, really {adj} | anything but {-adj}
 degree = very | really | so | quite | truly
+work = script | ending | cast | story | soundtrack
 aspect = acting | script | music | dialogue | ending | direction | photography | pace | cast | editing | humour
 adj+ = good | great | wonderful | brilliant | superb | excellent | moving | clever | charming | beautiful | fresh
   | gripping | funny | delightful | perfect | touching | original | convincing
 adj- = bad | awful | terrible | boring | dull | poor | stupid | lame | clumsy | ugly | stale
   | tedious | ridiculous | dreadful | horrible | pointless | predictable | wooden
-noun+ = masterpiece | joy | gem | triumph | must
+noun+ = masterpiece | joy | gem | triumph | treat
 noun- = disaster | mess | failure | bore | waste of time
 felt+ = loved | enjoyed | liked | adored
 felt- = hated | disliked | regretted | loathed
@@ -127,7 +130,9 @@ advice- = skip it | avoid it | I want my money back | it is one of the worst | i
 
 SLOT = re.compile(r"\{(-?)(\w+)\}")
 TOKEN = re.compile(r"n't|'\w+|[A-Za-z]+?(?=n't)|\w+|[^\w\s]")  # close to spaCy's rules on this text
-SYLLABLES = "ba bel bor cas dan del dor fen gar hol jor kan kel lam lor mar mon nas nor pel quin ras ren sol tam tor ul van wes zel".split()
+SYLLABLES = (
+    "ba bel bor cas dan del dor fen gar hol jor kan kel lam lor mar mon nas nor pel quin ras ren sol tam tor ul van wes zel"
+).split()
 
 
 def parse(grammar: str) -> dict[str, list[list[str]]]:
@@ -162,6 +167,7 @@ def rare(random) -> str:
 
 
 def sentence(name: str, sign: int, random, fixed: dict[str, str]) -> str:
+    """Write out ``name`` with 'an' for 'a' where it belongs and a capital at its beginning."""
     text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", expand(name, sign, random, fixed))
     return text[0].upper() + text[1:]
 
@@ -185,9 +191,9 @@ def review(sign: int, random) -> str:
     neutral = [say("opening")] if random() < 0.5 else []
     length = sum(n for _, n in [verdict, *opinions, *neutral])
     while length < wanted:
-        neutral.append(say("plot"))
+        neutral.append(say("plot", 1 if random() < 0.5 else -1))  # emotions of the plot say nothing
         length += neutral[-1][1]
-    after = 0 if random() < LATE else math.ceil(math.sqrt(random()) * len(neutral))
+    after = 0 if random() < LATE else math.ceil(random() * len(neutral))
     before, after = neutral[: len(neutral) - after], neutral[len(neutral) - after :]
     for opinion in opinions:
         before.insert(int(random() * (len(before) + 1)), opinion)
@@ -221,34 +227,33 @@ def tokens(text: str) -> list[str]:
     return TOKEN.findall(text.replace("<br />", " ").lower())
 
 
-def vectors(texts: Iterator[str], dimensions: int) -> tuple[list[str], np.ndarray]:
-    """Words and their vectors (V, dimensions): positive pointwise mutual information, then truncated SVD.
+def vectors(texts: list[str]) -> tuple[list[str], np.ndarray]:
+    """Words, the most frequent first, and their vectors (V, 300), the weightiest dimension first.
 
-    Words count as neighbours in a window of ``WINDOW`` words, weighted by 1/distance (as GloVe does).
+    Positive pointwise mutual information of neighbours, weighted by 1/distance as in GloVe, then a truncated SVD
+    (Levy, Goldberg and Dagan 2015, with their smoothing by the power 0.75).
     """
-    texts = [tokens(text) for text in texts]
-    counts = Counter(token for text in texts for token in text)
-    ranked = sorted((-n, word) for word, n in counts.items() if n >= RAREST)[:VECTOR_WORDS]
-    words = [word for _, word in ranked]
-    number = {word: i for i, word in enumerate(words)}
+    split = [tokens(text) for text in texts]
+    counts = Counter(token for text in split for token in text)
+    words = [word for n, word in sorted((-n, word) for word, n in counts.items()) if -n >= RAREST][:VECTOR_WORDS]
     V = len(words)
+    number = {word: i for i, word in enumerate(words)}
     gap = [V] * WINDOW  # keeps the reviews apart; V stands for every word without a vector
-    flat = np.array([i for text in texts for i in [*(number.get(token, V) for token in text), *gap]])
+    flat = np.array([i for text in split for i in [*(number.get(token, V) for token in text), *gap]])
     pairs = np.zeros((V + 1) ** 2)
     for distance in range(1, WINDOW + 1):
         pairs += np.bincount(flat[:-distance] * (V + 1) + flat[distance:], minlength=len(pairs)) / distance
     pairs = pairs.reshape(V + 1, V + 1)[:V, :V]
     pairs += pairs.T
-    share = pairs.sum(1) ** 0.75
+    share = pairs.sum(0) ** 0.75
     with np.errstate(divide="ignore"):
-        pmi = np.log(pairs / pairs.sum(1)[:, None] / (share / share.sum())[None, :])
-    ppmi = np.maximum(pmi, 0)
-    u, s, _ = np.linalg.svd(ppmi)
+        information = np.log(pairs / pairs.sum(1, keepdims=True) / (share / share.sum()))
+    u, s, _ = np.linalg.svd(np.maximum(information, 0))
     u *= np.sign(u[np.abs(u).argmax(0), np.arange(V)])  # a singular vector's sign is arbitrary
-    k = min(dimensions, V)
-    result = np.zeros((V, dimensions))
-    result[:, :k] = u[:, :k] * s[:k] ** POWER
-    return words, result / result.std() * SPACING
+    table = np.zeros((V, max(DIMENSIONS)))  # a tiny corpus has fewer words than dimensions
+    k = min(table.shape)
+    table[:, :k] = u[:, :k] * s[:k] ** POWER
+    return words, table
 
 
 def write(folder, size: int = DEFAULT_SIZE, seed: int = DEFAULT_SEED) -> None:
@@ -258,6 +263,8 @@ def write(folder, size: int = DEFAULT_SIZE, seed: int = DEFAULT_SEED) -> None:
     """
     if size < 100:
         raise LabError(f"人造影评的篇数{size}太少：至少要100篇训练影评。")
+    if Path(folder).exists():
+        raise LabError(f"{folder}已经存在，人造影评不会覆盖它。请换一个文件夹，或先删除它。")
     with files.whole_folder(folder) as new:
         for part in ("train", "test", "unsup"):
             for label, number, rating, text in reviews(part, size, seed):
@@ -265,11 +272,11 @@ def write(folder, size: int = DEFAULT_SIZE, seed: int = DEFAULT_SEED) -> None:
                 path = new / "aclImdb" / place / f"{number}_{rating}.txt"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8", newline="\n")
-        texts = [text for part in ("train", "unsup") for *_, text in islice(reviews(part, size, seed), VECTOR_TEXT)]
+        learned = (text for part in ("train", "unsup") for *_, text in islice(reviews(part, size, seed), VECTOR_TEXT))
+        words, table = vectors(list(learned))
         for dimensions in DIMENSIONS:
-            words, table = vectors(texts, dimensions)
-            lines = (
-                f"{word} {' '.join(f'{value:.5f}' for value in row)}\n" for word, row in zip(words, table, strict=True)
-            )
+            columns = table[:, :dimensions]
+            columns = np.round(columns / columns.std() * SPACING, 5) + 0.0  # no -0.00000
             with open(new / f"glove.6B.{dimensions}d.txt", "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(lines)
+                for word, row in zip(words, columns, strict=True):
+                    file.write(f"{word} {' '.join(f'{value:.5f}' for value in row)}\n")

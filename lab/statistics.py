@@ -10,9 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from lab.config import Config
 from lab.errors import LabError
@@ -104,6 +101,8 @@ def unpack(result: dict) -> np.ndarray:
 
 def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of the proportion ``right / n`` (Wilson 1927)."""
+    from statsmodels.stats.proportion import proportion_confint  # takes seconds to load: not in every notebook
+
     low, high = proportion_confint(right, n, alpha=1 - level, method="wilson")
     return float(low), float(high)
 
@@ -134,6 +133,8 @@ def mcnemar(a_right: np.ndarray, b_right: np.ndarray) -> McNemar:
             f"配对比较需要同样的测试影评：两个模型各有{a_right.size}篇和{b_right.size}篇。请用同一数据重新运行。"
         )
     n01, n10 = int((~a_right & b_right).sum()), int((a_right & ~b_right).sum())
+    from scipy import stats
+
     p = stats.binomtest(n10, n01 + n10).pvalue if n01 + n10 else 1.0
     return McNemar(n01, n10, (n10 - n01) / a_right.size, float(p))
 
@@ -143,6 +144,8 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     p_values = np.asarray(p_values, dtype=float)
     corrected, present = p_values.copy(), ~np.isnan(p_values)
     if present.any():
+        from statsmodels.stats.multitest import multipletests
+
         corrected[present] = multipletests(p_values[present], alpha=ALPHA, method="holm")[1]
     return corrected
 
@@ -236,6 +239,8 @@ def _p_seeds(pair: Pair, difference: float, n_seeds: int, noise: dict[str, tuple
         df = df_a  # one estimate used twice
     else:  # Welch (1947), Satterthwaite (1946)
         df = (variance_a + variance_b) ** 2 / (variance_a**2 / df_a + variance_b**2 / df_b)
+    from scipy import stats
+
     return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), df))
 
 

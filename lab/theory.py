@@ -294,7 +294,7 @@ def name(kind: str, data: dict) -> str:
 def power(value: float) -> str:
     """A positive number in Markdown, as a power of ten where it is tiny or huge."""
     if 1e-3 <= value < 1e3:
-        return f"{value:.2g}"
+        return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
     return f"$10^{{{math.log10(value):.1f}}}$" if value > 0 else "0"
 
 
