@@ -110,6 +110,34 @@ def train(dataset, data_dir, parameters):
     click.echo(f"结果文件：{files.results_dir(result['config']['DATASET']) / (result['run_id'] + '.json')}")
 
 
+@main.command()
+@data_options
+@click.option(
+    "-p",
+    "parameters",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="参数及其值，可重复；与04_language_model.ipynb的参数相同。",
+)
+def lm(dataset, data_dir, parameters):
+    """训练一个语言模型，与一元、三元模型比较困惑度，并写几段文字。"""
+    use_data_dir(data_dir)
+    values = {"DATASET": dataset} | {name: _value(text) for name, text in parameters}
+    config = lab_config.from_dict(values, lab_config.LanguageConfig)
+
+    from lab import language, ngram
+
+    counted, result = ngram.run(config), language.run(config)
+    click.echo(
+        f"{result['run_id']}：验证集困惑度{result['valid']['perplexity']:.1f}（一元模型{counted['unigram']['perplexity']:.1f}，"
+        f"三元模型{counted['trigram']['perplexity']:.1f}），用时{result['seconds']:.0f}秒。"
+    )
+    for sample in result["samples"]:
+        click.echo(f"温度{sample['temperature']}，top-k为{sample['top_k'] or '不限'}：{sample['text']}")
+    click.echo(f"结果文件：{files.results_dir(config.DATASET) / (result['run_id'] + '.json')}")
+
+
 def _value(text: str):
     """A parameter's value as Python would read it, else the text itself."""
     try:

@@ -66,7 +66,7 @@ class Parameters:
         for each in fields(self):
             value = getattr(self, each.name)
             if (tag := each.metadata["tag"]) and value != each.default:
-                shown = "" if value is True else f"{value:g}" if isinstance(value, float) else value
+                shown = "" if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
                 parts.append(f"{tag}{shown}")
         return "-".join(parts)
 
@@ -112,12 +112,12 @@ class LanguageConfig(Parameters):
     DROPOUT: float = parameter(
         0.0, "词嵌入之后、循环层之间与输出之前的丢弃率", tag="d", low=0.0, high=1.0, open_high=True
     )
-    TIED: bool = parameter(False, "输出层是否与词嵌入共用权重", tag="tied")
+    TIED: bool = parameter(True, "输出层是否与词嵌入共用权重", tag="untied")
     BATCH_SIZE: int = parameter(64, "并排读的文本流数", tag="b", low=1, high=100_000)
     BPTT_LEN: int = parameter(35, "截断BPTT每次展开的步数", tag="t", low=1, high=10_000)
     MAX_TOKENS: int = parameter(40_000_000, "训练词元数的预算", tag="m", low=1, high=10**12)
     N_EPOCHS: int = parameter(5, "训练文本最多读几遍；预算先用完则提前结束", tag="e", low=1, high=1000)
-    MODEL_BASE: str = parameter("LSTM", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
+    MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
     LEARNING_RATE: float = parameter(5e-3, "Adam的初始学习率，随预算线性降到0", tag="lr", low=1e-8, high=10.0)
     GRAD_CLIP: float = parameter(1.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
     SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)

@@ -5,11 +5,17 @@ Kneser and Ney (1995), interpolated with one discount per order as in Chen and G
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from lab import data, files, language, train
+from lab.config import LANGUAGE_PARAMETERS, LanguageConfig
 from lab.data import END
+
+SCHEMA = 1
 
 
 class Counts(NamedTuple):
@@ -28,6 +34,38 @@ class Trigram(NamedTuple):
 
     orders: tuple[Counts, Counts, Counts]  # of one, two and three words
     vocab_size: int  # V, <pad> included, which is never predicted
+
+
+def run(config: LanguageConfig) -> dict:
+    """Count the language model's training text and measure both on its validation reviews; writes one result file.
+
+    The file of an earlier call serves where it stands for the same text.
+    """
+    started = time.perf_counter()
+    text = data.load_language(config)
+    size = config.VOCAB_SIZE
+    run_id = f"lm-ngram-s{config.SEED}" + (f"-v{size}" if size != LANGUAGE_PARAMETERS["VOCAB_SIZE"].default else "")
+    path = files.results_dir(config.DATASET) / f"{run_id}.json"
+    if path.is_file() and (old := files.read_json(path))["data"]["fingerprint"] == text.fingerprint:
+        return old
+    model = kneser_ney(text.train.tokens, len(text.vocabulary))
+    found = dict(
+        unigram=-np.log(unigram(text.counts)[text.valid.tokens]),
+        trigram=losses(model, text.valid.tokens),
+    )
+    result = dict(
+        schema=SCHEMA,
+        kind="ngram",
+        run_id=run_id,
+        data=language.describe_data(config, text),
+        kinds=[len(order.keys) for order in model.orders],
+        discounts=[order.discount for order in model.orders],
+        **{name: language.marks_of(text.valid, loss) for name, loss in found.items()},
+        **train.describe_machine(torch.device("cpu")),
+        seconds=time.perf_counter() - started,
+    )
+    files.write_json(path, result)
+    return result
 
 
 def contexts(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

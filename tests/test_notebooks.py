@@ -9,7 +9,7 @@ import nbformat
 import papermill
 import pytest
 
-from lab.config import PARAMETERS
+from lab.config import LANGUAGE_PARAMETERS, PARAMETERS
 from lab.files import PROJECT
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9]*.ipynb"))
@@ -41,10 +41,11 @@ def test_every_parameter_has_help_and_the_packages_default(path):
     for line in source.splitlines():
         assert re.fullmatch(r"[A-Z_]+: (int|float|bool|str) = .+  # .+", line), line
     values = {node.target.id: ast.literal_eval(node.value) for node in ast.parse(source).body}
-    for name in set(values) & set(PARAMETERS):
-        assert (name, values[name]) == (name, PARAMETERS[name].default)
-    if path.name.startswith("03"):
-        assert list(values) == list(PARAMETERS)
+    known = LANGUAGE_PARAMETERS if path.name.startswith("04") else PARAMETERS
+    for name in set(values) & set(known):
+        assert (name, values[name]) == (name, known[name].default)
+    if path.name.startswith(("03", "04")):
+        assert list(values)[: len(known)] == list(known)
     helped = {entry["name"]: entry["help"] for entry in papermill.inspect_notebook(str(path)).values()}
     assert set(helped) == set(values)
     assert all(helped.values())
@@ -78,6 +79,26 @@ def test_training_notebook_then_results(corpus, tmp_path):
     assert (tmp_path / "home/report/results/aclImdb/lstm-1x1-50d-s2077-h8-b8-e2.json").is_file()
     text = text_of(run("05", tmp_path, {}))
     assert "未运行" in text
+
+
+def test_language_model_notebook_then_a_classifier_that_starts_from_it(corpus, tmp_path):
+    tiny = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=4, BPTT_LEN=5, MAX_TOKENS=400, MODEL_BASE="lstm")
+    text = text_of(run("04", tmp_path, tiny | dict(BEGINNING="A good")))
+    assert "验证集困惑度" in text
+    assert "三元模型（Kneser–Ney）" in text
+    assert "\na good" in text
+    run_id = "lm-lstm-1x1-50d-s2077-h8-b4-t5-m400"
+    assert {path.stem for path in (tmp_path / "home/report/results/aclImdb").glob("*.json")} == {
+        run_id,
+        "lm-ngram-s2077",
+    }
+    run("03", tmp_path, TINY | dict(MODEL_BASE="lstm", PRETRAINED=run_id))
+    assert (tmp_path / f"home/report/results/aclImdb/lstm-1x1-50d-s2077-h8-b8-e2-pre-{run_id}.json").is_file()
+
+
+def test_language_model_notebook_refuses_an_empty_budget(corpus, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="错误：参数MAX_TOKENS的值0不可用"):
+        run("04", tmp_path, dict(MAX_TOKENS=0))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,402 @@
+"""The language model: exact probabilities, a state that is handed on, text that holds nothing held out, what it starts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_train import timeless
+from torch import nn
+from tqdm.auto import tqdm
+
+from lab import config as lab_config
+from lab import data, files, language, models, ngram, text, train, vectors
+from lab.config import Config, LanguageConfig
+from lab.data import END
+from lab.errors import LabError
+
+SMALL = dict(
+    EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=4, BPTT_LEN=5, MAX_TOKENS=2000, LEARNING_RATE=0.01, DEVICE="cpu"
+)  # fmt: skip
+
+
+def small_model(base="LSTM", vocab_size=30, n_layers=2, dropout=0.0, tied=True):
+    torch.manual_seed(0)
+    return language.LanguageModel(vocab_size, 6, 5, n_layers, dropout, base, tied).double()
+
+
+# The softmax
+
+
+@pytest.mark.parametrize("cutoffs", [[4], [4, 11], [1, 2, 29]])
+def test_softmax_is_pytorchs_adaptive_one_with_full_width(cutoffs):
+    torch.manual_seed(0)
+    ours = language.ClassSoftmax(nn.Parameter(torch.randn(30, 6)), cutoffs).double()
+    theirs = nn.AdaptiveLogSoftmaxWithLoss(6, 30, cutoffs, div_value=1, head_bias=True).double()
+    nn.init.normal_(ours.class_bias)
+    first = cutoffs[0]
+    with torch.no_grad():
+        # Theirs has biases for the first choice only.
+        ours.bias[:first] = torch.randn(first)
+        theirs.head.weight.copy_(torch.cat([ours.weight[:first], ours.classes]))
+        theirs.head.bias.copy_(torch.cat([ours.bias[:first], ours.class_bias]))
+        for tail, low, high in zip(theirs.tail, cutoffs, [*cutoffs[1:], 30], strict=True):
+            tail[0].weight.copy_(torch.eye(6))
+            tail[1].weight.copy_(ours.weight[low:high])
+    features, targets = torch.randn(200, 6, dtype=torch.double), torch.randint(0, 30, (200,))
+    torch.testing.assert_close(ours(features, targets), theirs(features, targets).output)
+    torch.testing.assert_close(ours.distribution(features), theirs.log_prob(features))
+    torch.testing.assert_close(ours.distribution(features).exp().sum(1), torch.ones(200, dtype=torch.double))
+
+
+def test_tied_model_has_one_matrix_for_both_ends():
+    tied, untied = (small_model(tied=tied) for tied in (True, False))
+    assert tied.softmax.weight is tied.embedding.weight
+    n_weights = [sum(weight.numel() for weight in model.parameters()) for model in (tied, untied)]
+    assert n_weights[1] - n_weights[0] == 30 * 6
+
+
+# The stream
+
+
+def test_streams_hold_the_text_in_order_and_targets_are_the_next_words():
+    stream = language.arrange(np.arange(23), 2)  # (11, 2), the last word is left out
+    assert stream[:, 0].tolist() == list(range(11))
+    assert stream[:, 1].tolist() == list(range(11, 22))
+    assert language.steps_per_pass(stream, 5) == 2
+    seen = [language.piece(stream, step, 5) for step in range(3)]
+    assert [first for _, _, first in seen] == [True, False, True]
+    assert torch.cat([inputs for inputs, _, _ in seen[:2]])[:, 0].tolist() == list(range(10))
+    for inputs, targets, _ in seen:
+        torch.testing.assert_close(targets, inputs + 1)
+
+
+@pytest.mark.parametrize("base", ["RNN", "LSTM"])
+def test_one_long_piece_gives_the_same_loss_as_several(base):
+    stream = language.arrange(np.random.default_rng(0).integers(1, 30, 3 * 61), 3)
+
+    def loss(length, model=None):
+        model = model or small_model(base)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0)
+        config = LanguageConfig(BATCH_SIZE=3, BPTT_LEN=length, MODEL_BASE=base, LEARNING_RATE=1e-8)
+        steps = range(60 // length)
+        with tqdm(disable=True) as bar:
+            return language.train_steps(model, optimizer, stream, steps, len(steps), None, config, bar)
+
+    whole, state = loss(60)
+    for length in (4, 20):
+        in_pieces, last = loss(length)
+        assert in_pieces == pytest.approx(whole, abs=1e-6)
+        for ours, theirs in zip(last, state, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+    # The check can fail: a model that forgets its state between pieces has another loss.
+    forgetful = small_model(base)
+    forward = forgetful.forward
+    forgetful.forward = lambda tokens, state: forward(tokens)
+    assert abs(loss(4, forgetful)[0] - whole) > 1e-4
+
+
+def test_gradient_ends_where_the_piece_begins():
+    model = small_model("LSTM")
+    _, state = model(torch.randint(1, 30, (4, 3)))
+    kept = language.unpack(state)
+    assert len(kept) == 2
+    assert not any(part.requires_grad for part in kept)
+
+
+# The text
+
+
+def words_of(corpus, part, name):
+    return text.tokenize((corpus / "aclImdb" / part / name).read_text())
+
+
+def spelled(loaded, reviews):
+    return [[loaded.vocabulary[token] for token in reviews[place]] for place in range(reviews.n)]
+
+
+def test_nothing_held_out_is_in_the_training_stream(corpus):
+    # Two unlabelled reviews repeat a test review and a training one; which part the latter falls into depends on the seed.
+    unsup = corpus / "aclImdb/train/unsup"
+    (unsup / "1_0.txt").write_bytes((corpus / "aclImdb/test/pos/3_9.txt").read_bytes())
+    (unsup / "2_0.txt").write_bytes((corpus / "aclImdb/train/neg/5_2.txt").read_bytes())
+    seen = set()
+    for seed in range(9):
+        if len(seen) == 2:
+            break
+        loaded = data.load_language(LanguageConfig(SEED=seed))
+        classifier = data.load(Config(SEED=seed))
+        held_out = np.concatenate([classifier.valid.digests, classifier.test.digests])
+        assert not np.isin(loaded.train.digests, held_out).any()
+        np.testing.assert_array_equal(np.sort(loaded.valid.digests), np.sort(classifier.valid.digests))
+        repeated = words_of(corpus, "train/neg", "5_2.txt") in [review[:-1] for review in spelled(loaded, loaded.valid)]
+        seen.add(repeated)
+        assert loaded.left_out == 1 + repeated
+        assert loaded.train.n == 32 + 3 - loaded.left_out
+
+        # And by the words themselves, read from the files again. (Each review of this corpus names its own file.)
+        stream = " ".join(word for review in spelled(loaded, loaded.train) for word in review)
+        for name in ("pos/3_9.txt", "neg/7_2.txt"):
+            assert " ".join(words_of(corpus, "test", name)) not in stream
+        for review in spelled(loaded, loaded.valid):
+            assert " ".join(review[:-1]) not in stream
+    assert seen == {True, False}
+
+
+def test_vocabulary_is_the_training_texts_most_frequent_words(corpus):
+    (corpus / "aclImdb/train/unsup/0_0.txt").write_text("<eos> <pad> <unk> zebra zebra zebra " + "film " * 50)
+    loaded = data.load_language(LanguageConfig(VOCAB_SIZE=10))
+    assert loaded.vocabulary[:4] == ["<pad>", "<unk>", "<eos>", "film"]
+    assert len(loaded.vocabulary) == 13
+    assert (np.diff(loaded.counts[3:]) <= 0).all()
+    assert loaded.counts[END] == loaded.train.n  # a review cannot write the mark
+    assert loaded.counts[0] == 0
+    assert (loaded.train.tokens[loaded.train.offsets[1:] - 1] == END).all()
+    np.testing.assert_array_equal(loaded.counts, np.bincount(loaded.train.tokens, minlength=13))
+
+
+# Perplexity
+
+
+def test_perplexity_of_an_example_worked_by_hand():
+    # Four words with the probabilities 1/2, 1/4, 1/8, 1/8: the geometric mean is 2 ** -(9/4).
+    assert language.perplexity(-np.log([1 / 2, 1 / 4, 1 / 8, 1 / 8])) == pytest.approx(2 ** (9 / 4))
+
+
+def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(corpus):
+    loaded = data.load_language(LanguageConfig())
+    model = language.LanguageModel(len(loaded.vocabulary), 6, 5, 1, 0.0, "RNN", False)
+    nn.init.zeros_(model.softmax.weight)
+    nn.init.zeros_(model.softmax.classes)
+    V, first = len(loaded.vocabulary), model.softmax.cutoffs[0]
+    with torch.no_grad():
+        model.softmax.class_bias[:] = np.log(V - first)  # the class is as likely as its words together
+    assert language.perplexity(language.losses(model, loaded.valid)) == pytest.approx(V, rel=1e-5)
+
+
+@pytest.mark.parametrize("base", ["RNN", "LSTM"])
+def test_losses_against_one_word_at_a_time(corpus, base):
+    loaded = data.load_language(LanguageConfig())
+    model = small_model(base, len(loaded.vocabulary)).eval()
+    found = language.losses(model, loaded.valid)
+    assert len(found) == len(loaded.valid.tokens)
+    for place in (0, 3, 7):
+        state, before, expected = None, END, []
+        for token in loaded.valid[place]:
+            features, state = model(torch.tensor([[before]]), state)
+            expected.append(-model.softmax.distribution(features[0])[0, token].item())
+            before = int(token)
+        own = slice(loaded.valid.offsets[place], loaded.valid.offsets[place + 1])
+        np.testing.assert_allclose(found[own], expected, rtol=1e-6)
+        np.testing.assert_allclose(language.losses(model, loaded.valid, np.array([place])), expected, rtol=1e-6)
+
+
+def test_interval_covers_the_true_value_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        tokens = rng.integers(50, 400, 200)
+        loss = tokens * (4.5 + rng.normal(0, 0.3, 200))  # reviews differ: the words of one are alike
+        mean, low, high = language.interval(loss, tokens)
+        assert low < mean < high
+        inside += low < np.exp(4.5) < high
+    assert 0.91 < inside / 400 < 0.98
+
+
+# Runs
+
+
+@pytest.mark.parametrize("base", ["RNN", "LSTM"])
+def test_training_learns_and_repeats_itself(corpus, base):
+    config = LanguageConfig(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.2, **SMALL | dict(MAX_TOKENS=4000))
+    result = language.run(config)
+    path = files.results_dir("aclImdb") / f"{config.run_id}.json"
+    assert files.read_json(path) == result
+    assert result["kind"] == "language_model"
+    assert result["history"][-1]["tokens"] == 4000
+    assert result["valid"]["perplexity"] < ngram.run(config)["unigram"]["perplexity"]
+    assert result["valid"]["n_tokens"] == result["data"]["tokens"]["valid"]
+    json.dumps(result, allow_nan=False)
+    path.unlink()
+    assert timeless(language.run(config)) == timeless(result)
+
+    # The weights on disk give the stored marks, and the marks of single reviews add up.
+    _, model, vocabulary = language.load_run(train.run_folder(config))
+    loaded = data.load_language(config)
+    assert vocabulary == loaded.vocabulary
+    assert language.perplexity(language.losses(model, loaded.valid)) == pytest.approx(result["valid"]["perplexity"])
+    loss, tokens = language.unpack_marks(result["valid"])
+    np.testing.assert_array_equal(tokens, loaded.valid.lengths)
+    assert language.interval(loss, tokens)[0] == pytest.approx(result["valid"]["perplexity"], rel=1e-5)
+
+
+class Stop(Exception):
+    """Stands for the power cut."""
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
+    config = LanguageConfig(DROPOUT=0.3, **SMALL)
+    whole = language.run(config)
+    (files.results_dir("aclImdb") / f"{config.run_id}.json").unlink()
+    real, starts = language.train_steps, []
+
+    def stopping(model, optimizer, stream, span, *rest):
+        starts.append(span.start)
+        if len(starts) == 8:
+            raise Stop
+        return real(model, optimizer, stream, span, *rest)
+
+    monkeypatch.setattr(language, "train_steps", stopping)
+    with pytest.raises(Stop):
+        language.run(config)
+    assert timeless(language.run(config)) == timeless(whole)
+    assert len(starts) == 21  # one of the 20 spans was begun twice
+    assert not list(train.run_folder(config).glob("checkpoint*"))
+
+
+def test_the_budget_is_never_exceeded_and_text_is_read_at_most_so_often(corpus):
+    stream = language.arrange(data.load_language(LanguageConfig()).train.tokens, 4)
+    per_pass = language.steps_per_pass(stream, 5)
+    assert language.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=119)), stream) == 5
+    assert language.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=10**9, N_EPOCHS=3)), stream) == 3 * per_pass
+
+
+def test_comparison_holds_every_model_on_the_same_text(corpus):
+    for base in ("RNN", "LSTM"):
+        language.run(LanguageConfig(MODEL_BASE=base, **SMALL))
+    ngram.run(LanguageConfig(**SMALL))
+    language.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
+    table = language.comparison(language.load_results("aclImdb"))
+    assert [name[:4] for name in table["模型"]] == ["一元模型", "三元模型", "LSTM", "RNN（"]
+    assert table["与三元模型之比"][1] == "1.000 [1.000, 1.000]"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (dict(MAX_TOKENS=0), "MAX_TOKENS的值0不可用"),
+        (dict(MAX_TOKENS=100), "BATCH_SIZE×BPTT_LEN=2240"),
+        (dict(BIDIRECTIONAL=True), "没有名为BIDIRECTIONAL的参数"),
+        (dict(BPTT_LEN=0), "BPTT_LEN"),
+    ],
+)
+def test_bad_parameters_are_one_line(values, reason):
+    with pytest.raises(LabError, match=reason) as caught:
+        lab_config.from_dict(values, LanguageConfig)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_little_text_is_one_line(corpus):
+    with pytest.raises(LabError, match=r"训练文本太短.*BATCH_SIZE=100"):
+        language.run(LanguageConfig(**SMALL | dict(BATCH_SIZE=100, BPTT_LEN=20)))
+    (corpus / "aclImdb/train/unsup/0_0.txt").unlink()
+    with pytest.raises(LabError, match=r"没有train/unsup的影评"):
+        language.run(LanguageConfig(**SMALL | dict(SEED=1)))
+
+
+# Writing
+
+
+def test_writing_depends_on_the_seed_alone_and_keeps_to_its_limits():
+    model, vocabulary = small_model().eval(), ["<pad>", "<unk>", "<eos>", *(f"w{at}" for at in range(27))]
+    first = language.write(model, vocabulary, temperature=2.0, seed=1)
+    assert first == language.write(model, vocabulary, temperature=2.0, seed=1)
+    assert first != language.write(model, vocabulary, temperature=2.0, seed=2)
+    for top_k in (0, 1, 5, 30):
+        written = language.write(model, vocabulary, top_k=top_k, length=40)
+        assert len(written.split()) <= 40
+        assert not {"<pad>", "<unk>", "<eos>"} & set(written.split())
+
+    # The most likely word each time, worked out without the state being handed on.
+    tokens, expected = [END], []
+    for _ in range(10):
+        features, _ = model(torch.tensor(tokens)[:, None])
+        token = int(model.softmax.distribution(features[-1])[0, 2:].argmax()) + 2
+        if token == END:
+            break
+        tokens.append(token)
+        expected.append(vocabulary[token])
+    assert language.write(model, vocabulary, top_k=1, length=10).split() == expected
+
+
+@pytest.mark.parametrize("values", [dict(temperature=0), dict(temperature=float("nan")), dict(top_k=-1)])
+def test_limits_of_writing_are_one_line(values):
+    with pytest.raises(LabError, match=r"TEMPERATURE|TOP_K"):
+        language.write(small_model(), [str(at) for at in range(30)], **values)
+
+
+def test_text_is_put_together_as_it_was():
+    for sentence in ("It's a film (in 1950), but I don't care!", 'He said "no"; we\'d go.'):
+        words = text.tokenize(sentence)
+        assert language.as_text(words).replace(" ", "") == sentence.lower().replace(" ", "")
+    assert language.as_text(text.tokenize("It doesn't work, does it?")) == "it doesn't work, does it?"
+
+
+# A classifier that starts from it
+
+
+def test_classifier_starts_from_the_language_model_word_by_word(corpus):
+    source = LanguageConfig(MODEL_BASE="LSTM", VOCAB_SIZE=30, **SMALL)
+    language.run(source)
+    weights = load_file(train.run_folder(source) / "model.safetensors")
+    config = Config(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
+    dataset = data.load(config)
+    table, _ = vectors.load(config, dataset)
+    model = models.build(config, table)
+    shared = train.start_from(train.language_model(config), model, dataset.vocabulary)
+
+    known = train.read_vocabulary(train.run_folder(source))
+    assert shared == len(set(known) & set(dataset.vocabulary) - {"<pad>"})
+    assert 0 < shared < len(dataset.vocabulary) - 1
+    for number, word in enumerate(dataset.vocabulary):
+        expected = (
+            weights["embedding.weight"][known.index(word)] if word in known[1:] else torch.from_numpy(table[number])
+        )
+        torch.testing.assert_close(model.embedding.weight[number].detach(), expected)
+    for name, weight in model.rnn.state_dict().items():
+        torch.testing.assert_close(weight, weights[f"rnn.{name}"])
+
+
+def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
+    source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
+    language.run(source)
+    config = Config(
+        MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=1, PRETRAINED=source.run_id
+    )
+    result = train.run(config)
+    assert result["run_id"].endswith(f"-pre-{source.run_id}")
+    assert result["pretrained"]["run_id"] == source.run_id
+    assert train.find_run("aclImdb").name == config.run_id  # a language model's loss is no classifier's
+    with pytest.raises(LabError, match=r"已有：.*lstm-1x1"):
+        train.find_run("aclImdb", source.run_id)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (dict(PRETRAINED="lm-none"), "没有训练好的运行'lm-none'。已有：lm-lstm-1x1-50d-s2077.*lab lm"),
+        (dict(BIDIRECTIONAL=True), "BIDIRECTIONAL=False"),
+        (dict(MODEL_BASE="RNN"), "MODEL_BASE是LSTM，分类器的是RNN"),
+        (dict(HIDDEN_DIM=9), "HIDDEN_DIM是8，分类器的是9"),
+        (dict(N_LAYERS=2), "N_LAYERS是1，分类器的是2"),
+        (dict(SEED=1), "SEED是2077，分类器的是1"),
+    ],
+)
+def test_a_language_model_that_does_not_fit_is_one_line(corpus, values, reason):
+    source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
+    folder = train.run_folder(source)
+    model = language.build(source, np.zeros((30, 50), dtype="f4"))
+    train.save_weights(folder, source, {name: value.clone() for name, value in model.state_dict().items()}, [])
+    fitting = dict(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
+    with pytest.raises(LabError, match=reason) as caught:
+        train.run(Config(**fitting | values))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_leaves_the_folder_is_refused():
+    with pytest.raises(LabError, match="PRETRAINED"):
+        Config(PRETRAINED="../elsewhere")
