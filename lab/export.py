@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib.util
+import io
 import itertools
 import json
 import mimetypes
@@ -80,6 +81,7 @@ class LabHTMLExporter(LabExporter):
         page = pandoc(json.dumps(tree), "json", "html", *options)
         # pandoc sets \| as the sign of parallels, which Chinese fonts draw slanted: a norm's bars are another sign.
         page = re.sub(r'(form="(?:pre|post)fix">)∥', r"\1‖", page)
+        page = page.replace("</head>", f"<style>{font_face(page)}</style>\n</head>", 1)
         if len(page.encode()) > HTML_LIMIT:
             self.log.warning(
                 "网页有%.1fMB，超过3MB：请把点很多的图改为figures.show(…, raster=True)。", len(page.encode()) / 1e6
@@ -385,6 +387,24 @@ def wrap_blocks(tree: dict) -> None:
 def raw_html(tag: str) -> dict:
     """A piece of HTML as a pandoc element."""
     return {"t": "RawBlock", "c": ["html", tag]}
+
+
+def font_face(page: str) -> str:
+    """The CSS of a font that holds just the characters of ``page``, for readers whose system has no Chinese one."""
+    from fontTools import subset
+
+    from lab.figures import FONTS
+
+    options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True)
+    font = subset.load_font(FONTS / "NotoSansCJKsc-Regular.otf", options)
+    font.recalcTimestamp = False  # the same page gives the same bytes
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(text="".join(sorted({char for char in page if ord(char) > 127})))
+    subsetter.subset(font)
+    content = io.BytesIO()
+    subset.save_font(font, content, options)
+    address = f"data:font/woff;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return f'@font-face{{font-family:"Lab CJK";src:url({address})}}'
 
 
 # --- what only the PDF needs -----------------------------------------------------------------------------------------
