@@ -390,7 +390,7 @@ def curves_sentence(results: list[dict]) -> str:
             epochs = sorted({run["best_epoch"] for run in runs})
             span = "、".join(map(str, epochs))
             gap = np.mean([run["history"][-1]["valid_loss"] - run["history"][-1]["train_loss"] for run in runs])
-            text.append(f"{base}选中的是第{min(epochs)}至{max(epochs)}轮，最后一轮的验证损失平均比训练损失高{gap:.2f}")
+            text.append(f"{base}选中的是第{span}轮，最后一轮的验证损失平均比训练损失高{gap:.2f}")
     return "学习曲线：" + "；".join(text)
 
 
