@@ -176,7 +176,7 @@ def seed_bars(results: list[dict]):
     axis.plot([], [], "_", color="black", markersize=10, label="参考报告")
     names = [f"{layers}-{directions}\n{dim}维" for dim, layers, directions in groups]
     axis.set_xticks(range(len(groups)), names)
-    low = min(run["test"]["accuracy"] for seeds in cells.values() for run in seeds.values()) * 100
+    low = min((run["test"]["accuracy"] for seeds in cells.values() for run in seeds.values()), default=1.0) * 100
     axis.set(ylim=(max(0, low - 4), None), ylabel="测试准确率（%）", xlabel="层数-方向数")
     axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig
