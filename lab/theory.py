@@ -389,7 +389,7 @@ def say_remedies(data: dict, distance: int = 50) -> str:
     worst = max(data["training"]["free"]["norms"])
     return (
         f"退回{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$U$正交时是{start['orthogonal']}倍，"
-        f"$U$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{worst:,.0f}，"
+        f"$U$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{power(worst)}，"
         f"不裁剪的损失最后在{free:.2f}上下，裁剪的在{clipped:.2f}上下"
     )
 
@@ -418,7 +418,8 @@ def say_distance(data: dict) -> str:
         solved = [d for d, each in zip(data["distances"], found, strict=True) if min(each) > 0.95]
         parts.append(f"{name(kind, data)}{f'{max(solved)}步' if solved else '一个也不行'}")
     repeats = len(data["accuracy"]["tanh"][0])
-    return f"{repeats}次训练都学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
+    every = f"{repeats}次训练都" if repeats > 1 else ""
+    return f"{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
 
 
 def draw_dynamics(data: dict):
@@ -453,9 +454,10 @@ def draw_dynamics(data: dict):
 def say_dynamics(data: dict) -> str:
     """The finding of ``draw_dynamics`` in one sentence."""
     median = np.median(data["errors"], axis=1)
+    closer = "单元越多，网络越接近这个非线性动力系统" if (np.diff(median) < 0).all() else "但误差并非逐次下降"
     return (
         f"隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，新外力下的误差从状态标准差的{median[0]:.1%}"
-        f"降到{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）：单元越多，网络越接近这个非线性动力系统"
+        f"变为{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）；{closer}"
     )
 
 
