@@ -53,7 +53,7 @@ def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None):
 def unpadded(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None):
     """The same on a CPU, with time and memory linear in the number of tokens."""
     keep_freed_memory()
-    (T, B, _), L, D, H = x.shape, rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
+    (T, B, width), L, D, H = x.shape, rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
     lstm = rnn.mode == "LSTM"
     layout = lay_out(lengths)
     if state is None:
@@ -65,8 +65,7 @@ def unpadded(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None
     keep = record and lstm and layout.n * L * D * 4 * H <= KEPT
     scale = x.new_tensor(SCALE[rnn.mode]).repeat_interleave(H)
 
-    y = x.flatten(0, 1).index_select(0, layout.places)  # (N, I)
-    states = []
+    y, places, states = x.reshape(T * B, width), layout.places, []
     for layer in range(L):
         if layer and rnn.dropout:
             y = F.dropout(y, rnn.dropout, rnn.training)
@@ -74,7 +73,8 @@ def unpadded(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None
         for w_ih, w_hh, *biases in rnn.all_weights[layer * D : (layer + 1) * D]:
             b = sum(biases) if biases else torch.zeros_like(scale)
             weights += [(w_ih * scale[:, None]).t(), (w_hh * scale[:, None]).t(), b * scale]
-        y, *last = Layer.apply(y, h_0[layer], c_0[layer], layout, rnn.mode, record, keep, *weights)  # (N, D*H)
+        y, *last = Layer.apply(y, places, h_0[layer], c_0[layer], layout, rnn.mode, record, keep, *weights)
+        places = None  # from the first layer on, y is rows: (N, D*H)
         states.append(last)
     back = torch.argsort(layout.order)
     h_n, c_n = (torch.cat(s).index_select(1, back) for s in zip(*states, strict=True))
@@ -124,11 +124,12 @@ def lay_out(lengths: torch.Tensor) -> Layout:
 class Layer(torch.autograd.Function):
     """One layer, all directions: rows x (N, I) and states (D, B, H) to rows y (N, D*H) and states.
 
-    ``weights`` are W (I, G*H), U (H, G*H) and b (G*H,) of each direction in turn, G gates.
+    With ``places`` x is not rows but the padded batch (T*B, I). ``weights`` are W (I, G*H), U (H, G*H) and
+    b (G*H,) of each direction in turn, G gates.
     """
 
     @staticmethod
-    def forward(ctx, x, h_0, c_0, layout, mode, record, keep, *weights):
+    def forward(ctx, x, places, h_0, c_0, layout, mode, record, keep, *weights):
         ctx.set_materialize_grads(False)
         (D, B, H), N = h_0.shape, layout.n
         h = x.new_empty(N + B, D * H)
@@ -143,7 +144,7 @@ class Layer(torch.autograd.Function):
             W, U, b = weights[3 * d : 3 * d + 3]
             h_t, c_t, y = h_n[d, group.columns], c_n[d, group.columns], h[:, d * H : (d + 1) * H]
             for rows, sizes in chunks(group, d == 1, W.shape[1]):
-                z = torch.addmm(b, x[rows], W, out=None if gates is None else gates[d, rows])
+                z = torch.addmm(b, taken(x, places, rows), W, out=None if gates is None else gates[d, rows])
                 if mode == "LSTM":
                     cells = z.new_empty(len(z), H) if c is None else c[d, rows]
                     lstm_forward(z, U, h_t, c_t, y[rows], cells, sizes, d == 1)
@@ -152,17 +153,17 @@ class Layer(torch.autograd.Function):
 
         spread(work, [(group, d) for group in layout.groups for d in range(D)])
         if record:
-            ctx.save_for_backward(x, h, c, gates, *weights)
+            ctx.save_for_backward(x, places, h, c, gates, *weights)
             ctx.layout, ctx.mode = layout, mode
         return h[:N], h_n, c_n
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy, dh_n, dc_n):
-        x, h, c, gates, *weights = ctx.saved_tensors
+        x, places, h, c, gates, *weights = ctx.saved_tensors
         D, H, N = len(weights) // 3, len(weights[1]), ctx.layout.n
         dh, dc = (x.new_zeros(D, len(h) - N, H) if s is None else s.clone() for s in (dh_n, dc_n))
-        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
 
         def work(group):
             gradients = [torch.zeros_like(w) for w in weights]
@@ -172,28 +173,31 @@ class Layer(torch.autograd.Function):
                 dh_t, dc_t, y = dh[d, group.columns], dc[d, group.columns], h[:, d * H : (d + 1) * H]
                 first = group.rows.start
                 for rows, sizes in chunks(group, d == 0, W.shape[1]):
+                    x_t = taken(x, places, rows)
                     before = group.before[d, rows.start - first : rows.stop - first]
                     h_before = y.index_select(0, before)
                     dy_t = None if dy is None else dy[rows, d * H : (d + 1) * H]
                     if ctx.mode == "LSTM":
                         c_before = c[d].index_select(0, before)
                         if gates is None:
-                            s = torch.addmm(b, x[rows], W).addmm_(h_before, U).sigmoid_()
+                            s = torch.addmm(b, x_t, W).addmm_(h_before, U).sigmoid_()
                         else:
                             s = gates[d, rows]
                         dz = lstm_backward(s, c_before, c[d, rows], U, dy_t, dh_t, dc_t, sizes, d == 0)
                     else:
                         dz = rnn_backward(y[rows], U, dy_t, dh_t, sizes, d == 0, ctx.mode)
-                    if dx is not None:
-                        dx[rows].addmm_(dz, W.t(), beta=d)
-                    dW.addmm_(x[rows].t(), dz)
+                    if dx is not None and places is None:
+                        dx[rows].addmm_(dz, W.t())
+                    elif dx is not None:
+                        dx.index_add_(0, places[rows], torch.mm(dz, W.t()))
+                    dW.addmm_(x_t.t(), dz)
                     dU.addmm_(h_before.t(), dz)
                     db.add_(dz.sum(0))
             return gradients
 
         gradients = spread(work, [(group,) for group in ctx.layout.groups])
         dweights = [functools.reduce(torch.add, each) for each in zip(*gradients, strict=True)]
-        return dx, dh, dc, None, None, None, None, *dweights
+        return dx, None, dh, dc, None, None, None, None, *dweights
 
 
 def lstm_forward(z, U, h, c, y, cells, sizes, from_end):
@@ -264,6 +268,11 @@ def rnn_backward(y, U, dy, dh, sizes, from_end, mode):
             dh_t.add_(dy_t[0])
         torch.mm(dz_t.mul_(dh_t), back, out=dh_t)
     return dz
+
+
+def taken(x, places, rows: slice):
+    """These rows of x (N, I), or of the padded batch x (T*B, I) where their ``places`` are given."""
+    return x[rows] if places is None else x.index_select(0, places[rows])
 
 
 def chunks(group: Group, from_end: bool, width: int) -> Iterator[tuple[slice, list[int]]]:
