@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from tqdm.auto import tqdm
 
-from lab import data, files, models, vectors
+from lab import data, files, models, optimizer, vectors
 from lab.config import Config, LanguageConfig, Parameters, from_dict
 from lab.errors import LabError
 
@@ -67,15 +67,15 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     model = models.build(config, table)
     shared = start_from(source, model, dataset.vocabulary) if source else 0
     model.to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.LEARNING_RATE)
+    adam = optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
     stamp = json.dumps([SCHEMA, config.as_dict(), dataset.fingerprint])
-    history, best, spent = load_checkpoint(folder, stamp, model, optimizer)
+    history, best, spent = load_checkpoint(folder, stamp, model, adam)
     for epoch in tqdm(range(1, config.N_EPOCHS + 1), desc=config.run_id, unit="轮", initial=len(history)):
         if epoch <= len(history):
             continue
         at = time.perf_counter()
-        train_loss = train_epoch(model, optimizer, dataset.train, config, epoch)
+        train_loss = train_epoch(model, adam, dataset.train, config, epoch)
         valid = evaluate(model, dataset.valid, device, "验证")
         history.append(
             dict(
@@ -88,7 +88,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         )
         if valid["loss"] <= min(past["valid_loss"] for past in history):
             best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        save_checkpoint(folder, stamp, model, optimizer, history, best, spent + time.perf_counter() - started)
+        save_checkpoint(folder, stamp, model, adam, history, best, spent + time.perf_counter() - started)
 
     model.load_state_dict(best)
     chosen = min(history, key=lambda past: past["valid_loss"])
@@ -119,7 +119,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     return result
 
 
-def train_epoch(model, optimizer, reviews: data.Reviews, config: Config, epoch: int) -> float:
+def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) -> float:
     """Go once through the training reviews; returns the mean loss (nats per review)."""
     model.train()
     device = model.head.weight.device
@@ -130,11 +130,11 @@ def train_epoch(model, optimizer, reviews: data.Reviews, config: Config, epoch: 
     for batch in data.batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
         logits = model(batch.tokens.to(device), batch.lengths.to(device))  # (B,)
         loss = F.binary_cross_entropy_with_logits(logits, batch.labels.to(device))
-        optimizer.zero_grad()
+        adam.zero_grad()
         loss.backward()
         if config.GRAD_CLIP:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.GRAD_CLIP)
-        optimizer.step()
+        adam.step()
         total += loss.item() * len(batch.index)
         if not np.isfinite(total):
             raise LabError(f"第{epoch}轮的训练损失不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")
@@ -247,14 +247,14 @@ def read_vocabulary(folder: Path) -> list[str]:
     return (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def save_checkpoint(folder: Path, stamp: str, model, optimizer, history: list, best: dict, seconds: float) -> None:
-    """Write model, optimizer, best weights and history after an epoch, in one file, whole or not at all.
+def save_checkpoint(folder: Path, stamp: str, model, adam, history: list, best: dict, seconds: float) -> None:
+    """Write model, adam, best weights and history after an epoch, in one file, whole or not at all.
 
     ``best`` may hold other tensors that a run needs to go on: a language model keeps its state there.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
-    for number, state in optimizer.state_dict()["state"].items():
+    for number, state in adam.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     facts = dict(stamp=stamp, history=json.dumps(history), seconds=str(seconds))
@@ -262,7 +262,7 @@ def save_checkpoint(folder: Path, stamp: str, model, optimizer, history: list, b
         file.write(save(tensors, metadata=facts))
 
 
-def load_checkpoint(folder: Path, stamp: str, model, optimizer) -> tuple[list, dict, float]:
+def load_checkpoint(folder: Path, stamp: str, model, adam) -> tuple[list, dict, float]:
     """Put model and optimizer where the run stopped; returns history, best weights and seconds spent so far.
 
     A checkpoint of another configuration or of other data is not used.
@@ -287,7 +287,7 @@ def load_checkpoint(folder: Path, stamp: str, model, optimizer) -> tuple[list, d
     for name, value in groups["adam"].items():
         number, key = name.split(".")
         state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    adam.load_state_dict(adam.state_dict() | {"state": state})
     return json.loads(facts["history"]), groups["best"], float(facts["seconds"])
 
 
