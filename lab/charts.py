@@ -249,3 +249,19 @@ def traces(reviews: list[dict]):
     axes[0, 0].legend(ncols=2, fontsize=8)
     axes[-1, 0].set_xlabel("读到第几个词元")
     return fig
+
+
+def growth(bench: dict):
+    """Seconds of a training step over its number of steps T, ours and packed, both axes logarithmic."""
+    fig, axis = plt.subplots(layout="constrained")
+    for base, color in COLORS.items():
+        for path, label, line in (("ours", "本项目", "-"), ("packed", "打包（PyTorch）", ":")):
+            rows = [row for row in bench["growth"] if row["base"] == base and path in row]
+            steps, seconds = [row["steps"] for row in rows], [row[path] for row in rows]
+            axis.loglog(steps, seconds, line, color=color, marker=MARKERS[base], label=f"{base}，{label}")
+    ticks = sorted({row["steps"] for row in bench["growth"]} - {300})
+    axis.set_xticks(ticks, ticks)
+    axis.minorticks_off()
+    axis.set(xlabel="序列长度T（词元）", ylabel="训练一步的时间（秒）")
+    axis.legend()
+    return fig

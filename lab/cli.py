@@ -206,6 +206,19 @@ def _report(dataset, name="", student_id="", date="") -> None:
         click.echo(f"报告：{path}")
 
 
+@main.command()
+@data_options
+def bench(dataset, data_dir):
+    """测量性能（约15分钟，期间不要运行别的程序），写入report/results/bench.json。"""
+    use_data_dir(data_dir)
+
+    from lab import bench as lab_bench
+
+    for line in lab_bench.sentences(lab_bench.run(dataset)):
+        click.echo(line)
+    click.echo(f"结果文件：{lab_bench.path()}")
+
+
 @main.command(name="all")
 @data_options
 @workers_option

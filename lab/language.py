@@ -22,7 +22,7 @@ from scipy import stats
 from torch import nn
 from tqdm.auto import tqdm
 
-from lab import data, files, statistics, train, vectors
+from lab import data, files, optimizer, recurrent, statistics, train, vectors
 from lab.config import LanguageConfig, from_dict
 from lab.data import END, LanguageText, Reviews
 from lab.errors import LabError
@@ -175,15 +175,16 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
     started = time.perf_counter()
     device = train.pick_device(config)
     train.seed_everything(config.SEED)
+    recurrent.keep_freed_memory()
     text = data.load_language(config)
     stream = arrange(text.train.tokens, config.BATCH_SIZE)  # (L, B)
     steps = n_steps(config, stream)
     table, vector_facts = vectors.load(config, text)
     model = build(config, table).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.LEARNING_RATE)
+    adam = optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
     stamp = json.dumps([SCHEMA, config.as_dict(), text.fingerprint])
-    history, kept, spent = train.load_checkpoint(folder, stamp, model, optimizer)
+    history, kept, spent = train.load_checkpoint(folder, stamp, model, adam)
     state = tuple(kept[name].to(device) for name in sorted(kept)) or None
     marks = np.linspace(0, steps, min(MARKS, steps) + 1).astype(int)
     probe = np.linspace(0, text.valid.n - 1, min(PROBE, text.valid.n)).astype(int)
@@ -194,7 +195,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
             at = time.perf_counter()
             torch.manual_seed(config.SEED * 1000 + mark)  # dropout as in an undisturbed run
             span = range(marks[mark], marks[mark + 1])
-            train_loss, state = train_steps(model, optimizer, stream, span, steps, state, config, bar)
+            train_loss, state = train_steps(model, adam, stream, span, steps, state, config, bar)
             valid_loss = float(losses(model, text.valid, probe).mean())
             history.append(
                 dict(
@@ -206,7 +207,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
             )
             bar.set_postfix_str(f"验证困惑度{np.exp(valid_loss):.1f}")
             kept = {str(place): tensor for place, tensor in enumerate(state)}
-            train.save_checkpoint(folder, stamp, model, optimizer, history, kept, spent + time.perf_counter() - started)
+            train.save_checkpoint(folder, stamp, model, adam, history, kept, spent + time.perf_counter() - started)
 
     found = losses(model, text.valid, progress=True)
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
@@ -232,23 +233,23 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
     return result
 
 
-def train_steps(model, optimizer, stream, span: range, steps: int, state, config: LanguageConfig, bar):
+def train_steps(model, adam, stream, span: range, steps: int, state, config: LanguageConfig, bar):
     """Train on the pieces ``span`` of the stream; returns the mean loss (nats per token) and the state after them."""
     model.train()
     device = model.projection.weight.device
     total = 0.0
     for step in span:
-        for group in optimizer.param_groups:
+        for group in adam.param_groups:
             group["lr"] = config.LEARNING_RATE * (1 - step / steps)  # down to 0 at the end of the budget
         inputs, targets, first = piece(stream, step, config.BPTT_LEN)  # (T, B)
         features, state = model(inputs.to(device), None if first else pack(model, state))
         state = unpack(state)
         loss = -model.softmax(features.flatten(0, 1), targets.flatten().to(device)).mean()
-        optimizer.zero_grad()
+        adam.zero_grad()
         loss.backward()
         if config.GRAD_CLIP:
             nn.utils.clip_grad_norm_(model.parameters(), config.GRAD_CLIP)
-        optimizer.step()
+        adam.step()
         total += loss.item()
         if not np.isfinite(total):
             raise LabError(f"第{step + 1}步的训练损失不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")

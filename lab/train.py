@@ -195,14 +195,25 @@ def describe_data(config: Config, dataset: data.Dataset, vector_facts: dict) -> 
 
 
 def describe_machine(device: torch.device) -> dict:
-    """Library versions, processor and date of a run."""
+    """Library versions, processor, peak memory and date of a run."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("numpy", "spacy", "torchtext", "rnn-lab"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     finished = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return dict(versions=versions, processor=name, threads=torch.get_num_threads(), finished=finished)
+    return dict(
+        versions=versions, processor=name, threads=torch.get_num_threads(), memory=peak_memory(), finished=finished
+    )
+
+
+def peak_memory() -> int | None:
+    """The most memory (bytes) that this process has held so far; None where the system (not Linux) does not tell."""
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def processor_name() -> str:

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from lab.optimizer import BLOCK, SHARE, Adam
+from lab.optimizer import BLOCK, Adam
 
 
 def parameters(seed=0):
-    """Shapes below, at and above a block and a thread's share; the large ones have mostly zero gradients."""
+    """Shapes below, at and above a block; the large ones have mostly zero gradients."""
     torch.manual_seed(seed)
-    shapes = [(1,), (7, 3), (BLOCK,), (BLOCK + 1,), (BLOCK * SHARE // 50 + 17, 50)]
+    shapes = [(1,), (7, 3), (BLOCK,), (BLOCK + 1,), (BLOCK * 30 // 50 + 17, 50)]
     return [nn.Parameter(torch.randn(shape)) for shape in shapes]
 
 

@@ -1,0 +1,367 @@
+"""What training costs on this machine, beside packed ``torch.nn``: measured into ``report/results/bench.json``."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm.auto import tqdm
+
+from lab import data, files, grid, models, optimizer, recurrent, sources, train, vectors
+from lab.config import Config
+
+SCHEMA = 1
+STEPS = (64, 128, 256, 300, 512, 1024, 2048)
+BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
+PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
+SHAPES = ((1, False), (2, True), (5, True))  # layers and directions whose epochs are measured
+GATES = {"RNN": 1, "LSTM": 4}
+TEXTS = 5000  # reviews that are split into tokens
+ENOUGH = 3.0  # seconds: no more repeats than 3 where they took longer
+
+
+def run(dataset: str) -> dict:
+    """Measure everything on an otherwise idle machine, print it and write the file; returns its content.
+
+    Times are medians after a warm-up, in seconds; the packed path runs with the allocator as the system has it.
+    """
+    config = Config(DATASET=dataset)
+    prepared = data.load(config)
+    n_threads = torch.get_num_threads()
+    result = dict(
+        schema=SCHEMA,
+        dataset=dataset,
+        fingerprint=prepared.fingerprint,
+        cores=os.cpu_count(),
+        batch=BATCH,
+        inputs=INPUTS,
+        hidden=HIDDEN,
+        growth=growth(),
+        epochs=[
+            epoch(replace(config, MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional), prepared)
+            for layers, bidirectional in SHAPES
+            for base in GATES
+        ],
+        packed_epoch=[packed_epoch(replace(config, MODEL_BASE=base), prepared) for base in GATES],
+        share=[share(base, prepared, n) for n in sorted({1, n_threads}) for base in GATES],
+        workers=workers(config, n_threads),
+        prepare=prepare(dataset),
+        grid=whole_grid(config),
+        **train.describe_machine(torch.device("cpu")),
+    )
+    files.write_json(path(), result)
+    return result
+
+
+def path() -> Path:
+    """Where the measurements are kept."""
+    return files.home() / "report" / "results" / "bench.json"
+
+
+# (a) one step
+
+
+def growth() -> list[dict]:
+    """Seconds of a training step of the recurrence alone (all reviews T long): ours, and packed while it lasts."""
+    rows, packed = [], {}
+    for base, steps in tqdm([(base, steps) for base in GATES for steps in STEPS], desc="步长", unit="项"):
+        x = torch.randn(steps, BATCH, INPUTS, requires_grad=True)
+        lengths = torch.full((BATCH,), steps)
+        row = dict(base=base, steps=steps, ours=median(step_of(recurrent.grouped, base, x, lengths)))
+        last = packed.get(base)
+        if last is None or last[1] * (steps / last[0]) ** 2 <= PATIENCE:  # it grows with the square
+            recurrent.keep_freed_memory(False)  # the allocator as the system has it
+            row["packed"] = median(step_of(recurrent.packed, base, x, lengths))
+            packed[base] = (steps, row["packed"])
+        rows.append(row)
+    return rows
+
+
+def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor) -> Callable[[], None]:
+    """A function that goes forward and backward once, from the final state of one layer."""
+    torch.manual_seed(0)
+    rnn = layer_of(base)
+    to = torch.randn(1, x.shape[1], HIDDEN)
+
+    def step():
+        rnn.zero_grad()
+        x.grad = None
+        _, state = recurrence(rnn, x, lengths)
+        (state[0] if base == "LSTM" else state).backward(to)
+
+    return step
+
+
+def layer_of(base: str) -> nn.RNNBase:
+    """One layer, one direction."""
+    return (nn.LSTM if base == "LSTM" else nn.RNN)(INPUTS, HIDDEN)
+
+
+def median(work: Callable[[], None]) -> float:
+    """Median seconds of ``work`` after one call to warm up: 3 to 15 calls, as many as ``ENOUGH`` allows."""
+    work()
+    times: list[float] = []
+    while len(times) < 3 or (len(times) < 15 and sum(times) < ENOUGH):
+        at = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - at)
+    return statistics.median(times)
+
+
+# (b) one epoch
+
+
+def epoch(config: Config, prepared: data.Dataset) -> dict:
+    """Seconds, tokens a second and peak memory (bytes, of the process) of training and validating for one epoch."""
+    forget_memory()
+    model, adam = start(config, prepared)
+    at = time.perf_counter()
+    train.train_epoch(model, adam, prepared.train, config, 1)
+    seconds = time.perf_counter() - at
+    train.evaluate(model, prepared.valid, torch.device("cpu"))
+    return dict(
+        base=config.MODEL_BASE,
+        layers=config.N_LAYERS,
+        directions=config.n_directions,
+        seconds=time.perf_counter() - at,
+        training_seconds=seconds,
+        tokens_per_second=len(prepared.train.tokens) / seconds,
+        memory=train.peak_memory(),
+    )
+
+
+def start(config: Config, prepared: data.Dataset):
+    """A new model with its optimizer."""
+    train.seed_everything(config.SEED)
+    model = models.build(config, vectors.load(config, prepared)[0])
+    return model.train(), optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
+
+
+def packed_epoch(config: Config, prepared: data.Dataset, n: int = 12) -> dict:
+    """Seconds of the same training on the packed path, from ``n`` of an epoch's batches, spread over its lengths.
+
+    The epoch's batches are sorted by their longest review and cut into ``n`` like parts; the middle batch of each
+    part stands for it. Without validation, which adds to ours only.
+    """
+    model, adam = start(config, prepared)
+    batches = sorted(
+        data.batches(prepared.train, config.BATCH_SIZE, [config.SEED, 1]), key=lambda batch: len(batch.tokens)
+    )
+    parts = np.array_split(np.arange(len(batches)), min(n, len(batches)))
+    chosen = [batches[part[len(part) // 2]] for part in parts]
+    seconds = {}
+    for name, recurrence in (("ours", recurrent.grouped), ("packed", recurrent.packed)):
+        recurrent.keep_freed_memory(name == "ours")
+        with mock.patch.object(recurrent, "grouped", recurrence):  # run() takes the other path, all else stays
+            take_step(model, adam, chosen[0])
+            times = []
+            for batch in tqdm(chosen, desc=f"{config.run_id} {name}", unit="批", leave=False):
+                at = time.perf_counter()
+                take_step(model, adam, batch)
+                times.append(time.perf_counter() - at)
+        seconds[name] = sum(t * len(part) for t, part in zip(times, parts, strict=True))
+    recurrent.keep_freed_memory(True)
+    return dict(base=config.MODEL_BASE, batches=len(batches), measured=len(chosen), **seconds)
+
+
+def take_step(model, adam, batch: data.Batch) -> None:
+    """One step of training."""
+    loss = F.binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+
+
+def forget_memory() -> None:
+    """Give freed memory back and start the count of the peak anew (Linux; elsewhere nothing is counted)."""
+    gc.collect()
+    if recurrent.c_library():
+        recurrent.c_library().malloc_trim(ctypes.c_size_t(0))
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+# (c) the share of the machine's matrix-product rate
+
+
+def share(base: str, prepared: data.Dataset, n_threads: int, n: int = 16) -> dict:
+    """Floating-point operations a second of the recurrence on real batches, beside those of large matrix products.
+
+    Counted are the products that training needs: 3 * 2 * (I + H) * G * H for each token, G gates; not padding.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    a, b = torch.randn(2, 2048, 2048)
+    peak = 2 * 2048**3 / median(lambda: torch.mm(a, b))
+    some = list(data.batches(prepared.train, BATCH, 1))[:n]
+    work = [
+        step_of(recurrent.grouped, base, torch.randn(*batch.tokens.shape, INPUTS, requires_grad=True), batch.lengths)
+        for batch in some
+    ]
+    seconds = median(lambda: [step() for step in work])
+    torch.set_num_threads(before)
+    tokens = sum(int(batch.lengths.sum()) for batch in some)
+    rate = tokens * 6 * (INPUTS + HIDDEN) * GATES[base] * HIDDEN / seconds
+    return dict(base=base, threads=n_threads, peak=peak, rate=rate, share=rate / peak)
+
+
+# (d) workers and threads
+
+
+def workers(config: Config, n_threads: int) -> dict:
+    """Training tokens a second of one process with all threads, and of as many processes with one thread each."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_threads, mp_context=context) as pool:
+        one = list(pool.map(tokens_per_second, [config], [n_threads]))
+        many = list(pool.map(tokens_per_second, [config] * n_threads, [1] * n_threads))
+    return dict(processes=n_threads, one=sum(one), many=sum(many))
+
+
+def tokens_per_second(config: Config, n_threads: int, n: int = 40) -> float:
+    """Tokens a second over ``n`` training steps of the LSTM."""
+    torch.set_num_threads(n_threads)
+    config = replace(config, MODEL_BASE="LSTM")
+    prepared = data.load(config)
+    model, adam = start(config, prepared)
+    some = list(data.batches(prepared.train, config.BATCH_SIZE, 1))[:n]
+    for batch in some[:3]:
+        take_step(model, adam, batch)
+    at = time.perf_counter()
+    for batch in some:
+        take_step(model, adam, batch)
+    return sum(int(batch.lengths.sum()) for batch in some) / (time.perf_counter() - at)
+
+
+# (e) preparing, and what the grid took
+
+
+def prepare(dataset: str) -> dict:
+    """Tokens a second of splitting reviews on all cores, start of the processes included."""
+    from lab import text
+
+    reviews = sources.read_reviews(sources.find_reviews(dataset), ("train",))["train"][:TEXTS]
+    texts = [text.decode(review.text, str(review.number)) for review in reviews]
+    at = time.perf_counter()
+    _, tokens, _ = text.tokenize_all(texts, [str(review.number) for review in reviews], "train")
+    seconds = time.perf_counter() - at
+    return dict(reviews=len(texts), tokens=len(tokens), tokens_per_second=len(tokens) / seconds)
+
+
+def whole_grid(config: Config) -> dict:
+    """Of the finished cells of this seed: how many, the time while any of them ran, and the most memory of one."""
+    cells = grid.configs(DATASET=config.DATASET, SEED=config.SEED)
+    paths = [files.results_dir(config.DATASET) / f"{cell.run_id}.json" for cell in cells]
+    results = [files.read_json(path) for path in paths if path.is_file()]
+    return dict(
+        cells=len(results),
+        of=len(paths),
+        seconds=sum(result["seconds"] for result in results),
+        elapsed=elapsed(results),
+        memory=max((result.get("memory") or 0 for result in results), default=0) or None,
+    )
+
+
+def elapsed(results: list[dict]) -> float:
+    """Seconds while at least one of the runs was going on, by their ends and durations."""
+    ends = [datetime.fromisoformat(result["finished"]).timestamp() for result in results]
+    spans = sorted((end - result["seconds"], end) for end, result in zip(ends, results, strict=True))
+    total, reached = 0.0, float("-inf")
+    for start_at, end in spans:
+        total += max(0.0, end - max(start_at, reached))
+        reached = max(reached, end)
+    return total
+
+
+# For the terminal and the report
+
+
+def load() -> dict | None:
+    """The measurements; None where there are none of this schema."""
+    found = files.read_json(path()) if path().is_file() else None
+    return found if found and found.get("schema") == SCHEMA else None
+
+
+def exponent(bench: dict, base: str, low: int = 256, high: int = 2048) -> float:
+    """Slope of ln(seconds) over ln(T) of our path between ``low`` and ``high`` steps."""
+    points = [(row["steps"], row["ours"]) for row in bench["growth"] if row["base"] == base]
+    steps, seconds = np.log([point for point in points if low <= point[0] <= high]).T
+    return float(np.polyfit(steps, seconds, 1)[0])
+
+
+def speedup(bench: dict, base: str, steps: int = 300) -> float:
+    """Packed seconds over ours, of a step of this length."""
+    row = next(row for row in bench["growth"] if (row["base"], row["steps"]) == (base, steps))
+    return row["packed"] / row["ours"]
+
+
+def epoch_table(bench: dict) -> pd.DataFrame:
+    """A row for each measured epoch: model, seconds, tokens a second, peak memory in GB."""
+    return pd.DataFrame(
+        {
+            "模型": [f"{row['base']} {row['layers']}-{row['directions']}" for row in bench["epochs"]],
+            "一轮（秒，含验证）": [row["seconds"] for row in bench["epochs"]],
+            "其中训练（秒）": [row["training_seconds"] for row in bench["epochs"]],
+            "每秒词元": [f"{row['tokens_per_second']:,.0f}" for row in bench["epochs"]],
+            "内存峰值（GB）": [row["memory"] / 1e9 if row["memory"] else None for row in bench["epochs"]],
+        }
+    )
+
+
+def share_table(bench: dict) -> pd.DataFrame:
+    """A row for each base and number of threads: the recurrence's rate beside that of large matrix products."""
+    return pd.DataFrame(
+        {
+            "模型": [row["base"] for row in bench["share"]],
+            "线程": [row["threads"] for row in bench["share"]],
+            "循环层（GFLOP/s）": [row["rate"] / 1e9 for row in bench["share"]],
+            "大矩阵乘法（GFLOP/s）": [row["peak"] / 1e9 for row in bench["share"]],
+            "占比": [f"{row['share']:.0%}" for row in bench["share"]],
+        }
+    )
+
+
+def sentences(bench: dict) -> list[str]:
+    """What the measurements say, a sentence for each."""
+    kind = "人造影评sample" if bench["dataset"] == "sample" else "真实的aclImdb影评"
+    lines = [f"机器：{bench['processor']}，{bench['cores']}核，{bench['threads']}线程；长度分布取自{kind}。"]
+    for base in GATES:
+        lines.append(
+            f"{base}训练一步（T=300，{bench['batch']}篇）比打包快{speedup(bench, base):.1f}倍；"
+            f"T从256到2048，耗时按长度的{exponent(bench, base):.2f}次方增长。"
+        )
+    for row in bench["packed_epoch"]:
+        lines.append(
+            f"{row['base']} 1-1的一轮，同样的训练循环走打包的路约需{row['packed']:,.0f}秒，走这里的路{row['ours']:.0f}秒，"
+            f"相差{row['packed'] / row['ours']:.1f}倍（由{row['batches']}个批次中按长度均匀抽取的{row['measured']}个推算）。"
+        )
+    lines += [
+        f"{row['base']}的循环层在真实长度上用到了大矩阵乘法速率的{row['share']:.0%}（{row['threads']}线程）。"
+        for row in bench["share"]
+    ]
+    found = bench["workers"]
+    lines.append(
+        f"训练LSTM 1-1时，一个进程用{bench['threads']}个线程每秒读{found['one']:,.0f}个词元，"
+        f"{found['processes']}个单线程进程合起来每秒{found['many']:,.0f}个。"
+    )
+    lines.append(f"数据预处理每秒切分{bench['prepare']['tokens_per_second']:,.0f}个词元。")
+    if (whole := bench["grid"])["cells"]:
+        memory = f"，单个进程的内存峰值{whole['memory'] / 1e9:.2f}GB" if whole["memory"] else ""
+        lines.append(
+            f"实验表种子2077的{whole['of']}格已完成{whole['cells']}格，历时{whole['elapsed'] / 60:.0f}分钟，"
+            f"各格用时之和{whole['seconds'] / 60:.0f}分钟{memory}。"
+        )
+    return lines

@@ -1,0 +1,69 @@
+"""The benchmark runs whole on a tiny corpus, and what is derived from its file agrees with figures worked by hand."""
+
+import matplotlib.pyplot as plt
+import pytest
+from conftest import write_vectors
+
+from lab import bench, charts, files
+
+MEASURED = {
+    "growth": [
+        *(dict(base="RNN", steps=steps, ours=steps * 1e-4, packed=2e-4 * steps) for steps in (256, 300, 512)),
+        *(dict(base="LSTM", steps=steps, ours=steps**1.5, packed=steps**2) for steps in (128, 300, 512, 2048)),
+    ]
+}
+
+
+def test_exponent_and_speedup():
+    assert bench.exponent(MEASURED, "RNN") == pytest.approx(1)
+    assert bench.exponent(MEASURED, "LSTM") == pytest.approx(1.5)
+    assert bench.speedup(MEASURED, "RNN") == pytest.approx(2)
+    assert bench.speedup(MEASURED, "LSTM") == pytest.approx(300**0.5)
+
+
+def test_elapsed_counts_overlaps_once_and_pauses_not():
+    def result(end, seconds):
+        return dict(finished=f"2026-01-01T00:{end:02}:00+00:00", seconds=seconds)
+
+    assert bench.elapsed([]) == 0
+    assert bench.elapsed([result(2, 120), result(3, 120), result(2, 60), result(10, 60)]) == 240
+
+
+def test_whole_run(corpus, monkeypatch):
+    write_vectors(corpus / "glove.6B.100d.txt", 100)
+    monkeypatch.setattr(bench, "STEPS", (8, 256, 300, 512))
+    monkeypatch.setattr(bench, "BATCH", 4)
+    monkeypatch.setattr(bench, "ENOUGH", 0.0)
+    found = bench.run("aclImdb")
+    assert files.read_json(files.home() / "report/results/bench.json") == found == bench.load()
+    assert [row["steps"] for row in found["growth"] if row["base"] == "LSTM"] == [8, 256, 300, 512]
+    assert all(0 < row["ours"] for row in found["growth"])
+    assert [(row["layers"], row["directions"]) for row in found["epochs"]] == [
+        (1, 1),
+        (1, 1),
+        (2, 2),
+        (2, 2),
+        (5, 2),
+        (5, 2),
+    ]
+    assert all(row["measured"] <= row["batches"] and row["packed"] > 0 for row in found["packed_epoch"])
+    assert all(row["share"] == row["rate"] / row["peak"] for row in found["share"])
+    assert found["prepare"]["reviews"] == 40
+    assert found["grid"]["cells"] == 0 and found["grid"]["of"] == 16
+    assert len(bench.epoch_table(found)) == 6
+    assert all("nan" not in line for line in bench.sentences(found))
+    figure = charts.growth(found)
+    assert len(figure.axes[0].lines) == 4
+    plt.close(figure)
+
+
+def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch):
+    monkeypatch.setattr(bench, "STEPS", (4, 1024))
+    monkeypatch.setattr(bench, "BATCH", 2)
+    monkeypatch.setattr(bench, "PATIENCE", 0.0)
+    monkeypatch.setattr(bench, "ENOUGH", 0.0)
+    assert [("packed" in row) for row in bench.growth()] == [True, False, True, False]
+
+
+def test_no_measurements(home):
+    assert bench.load() is None
