@@ -18,7 +18,6 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -181,9 +180,7 @@ def packed_epoch(config: Config, prepared: data.Dataset, n: int = 12) -> dict:
 
 def take_step(model, adam, batch: data.Batch) -> None:
     """One step of training."""
-    loss = F.binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
-    adam.zero_grad()
-    loss.backward()
+    train.take_gradient(model, batch)
     adam.step()
 
 

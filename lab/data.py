@@ -174,6 +174,24 @@ def batch(reviews: Reviews, index: np.ndarray) -> Batch:
     return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), labels, index)
 
 
+def portions(batch: Batch, most: int) -> Iterator[Batch]:
+    """Cut a batch, shortest reviews first, into parts of at most ``most`` tokens (or a single review)."""
+    order = torch.argsort(batch.lengths, stable=True)
+    start, tokens = 0, 0
+    for place, length in enumerate(batch.lengths[order].tolist()):
+        if tokens and tokens + length > most:
+            yield _part(batch, order[start:place])
+            start, tokens = place, 0
+        tokens += length
+    yield _part(batch, order[start:])
+
+
+def _part(batch: Batch, places: torch.Tensor) -> Batch:
+    lengths = batch.lengths[places]
+    tokens = batch.tokens[: lengths.max(), places]
+    return Batch(tokens, lengths, batch.labels[places], batch.index[places.numpy()])
+
+
 def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split reviews 0.8 / 0.2, stratified by label; returns sorted places for training and validation."""
     from sklearn.model_selection import train_test_split

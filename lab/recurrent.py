@@ -22,11 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from torch.utils.checkpoint import checkpoint
 
 MEMBERS = 64  # most reviews in a group
 WASTE = {"LSTM": 0.1, "RNN_TANH": 0.25, "RNN_RELU": 0.25}  # most padding in a group, as a share of its tokens
-KEPT = 2**27  # most gate values that a call keeps for its backward pass; beyond, they are computed again
 SHUT = -1e6  # before a gate's logistic function, which gives exactly 0 there
 
 
@@ -64,7 +62,6 @@ def grouped(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None,
     elif not lstm:
         state = (state, state)  # an RNN has no cells, and what stands in for them is not read
     h_0, c_0 = (s.index_select(1, layout.order) for s in state)
-    keep = len(y) * L * D * 4 * H <= KEPT or not torch.is_grad_enabled()
 
     states = []
     for layer in range(L):
@@ -76,8 +73,7 @@ def grouped(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None,
             run_group = lstm_group(*rnn.all_weights[k]) if lstm else elman_group(rnn.mode, *rnn.all_weights[k])
             outputs, cells = [], []
             for group, part in zip(layout.groups, rows.split([g.n for g in layout.groups]), strict=True):
-                arguments = (part, h_0[k, group.columns], c_0[k, group.columns], group)
-                output, cell = run_group(*arguments) if keep else checkpoint(run_group, *arguments, use_reentrant=False)
+                output, cell = run_group(part, h_0[k, group.columns], c_0[k, group.columns], group)
                 outputs.append(output)
                 cells.append(cell)
             output = torch.cat(outputs)  # (N, H)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from lab import data, files, models, optimizer, vectors
@@ -28,6 +28,7 @@ from lab.errors import LabError
 
 SCHEMA = 1
 EVAL_BATCH = 128
+PORTION = 5 * 2**22  # numbers (inputs and gates) that the recurrence works on at once: under 1 GB with all they leave
 
 
 def run(config: Config) -> dict:
@@ -122,25 +123,40 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
 def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) -> float:
     """Go once through the training reviews; returns the mean loss (nats per review)."""
     model.train()
-    device = model.head.weight.device
     # Order and dropout depend on the epoch alone, so that a resumed run repeats an undisturbed one.
     torch.manual_seed(config.SEED * 1000 + epoch)
     total = 0.0
     bar = tqdm(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False)
     for batch in data.batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
-        logits = model(batch.tokens.to(device), batch.lengths.to(device))  # (B,)
-        loss = F.binary_cross_entropy_with_logits(logits, batch.labels.to(device))
-        adam.zero_grad()
-        loss.backward()
+        total += take_gradient(model, batch) * len(batch.index)
         if config.GRAD_CLIP:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.GRAD_CLIP)
         adam.step()
-        total += loss.item() * len(batch.index)
         if not np.isfinite(total):
             raise LabError(f"第{epoch}轮的训练损失不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")
         bar.update(len(batch.index))
     bar.close()
     return total / reviews.n
+
+
+def take_gradient(model, batch: data.Batch) -> float:
+    """Put the gradient of a batch's mean loss (nats per review) into the parameters; returns that loss."""
+    device = model.head.weight.device
+    model.zero_grad()
+    total = 0.0
+    for part in data.portions(
+        batch, portion(model)
+    ):  # their gradients add up; a laptop's memory holds one's activations
+        logits = model(part.tokens.to(device), part.lengths.to(device))  # (b,)
+        loss = F.binary_cross_entropy_with_logits(logits, part.labels.to(device), reduction="sum") / len(batch.index)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def portion(model) -> int:
+    """How many tokens go through ``model`` at once: ``PORTION`` by what each leaves in all layers and directions."""
+    return PORTION // sum(sum(w_ih.shape) for w_ih, *_ in model.rnn.all_weights)  # gates and inputs
 
 
 @torch.no_grad()
@@ -150,7 +166,8 @@ def evaluate(model, reviews: data.Reviews, device: torch.device, label: str = "�
     logits = torch.empty(reviews.n)
     with tqdm(total=reviews.n, desc=label, unit="篇", leave=False) as bar:
         for batch in data.batches(reviews, EVAL_BATCH):
-            logits[batch.index] = model(batch.tokens.to(device), batch.lengths.to(device)).cpu()
+            for part in data.portions(batch, portion(model)):
+                logits[part.index] = model(part.tokens.to(device), part.lengths.to(device)).cpu()
             bar.update(len(batch.index))
     labels = torch.from_numpy(reviews.labels.astype(np.float32))
     loss = F.binary_cross_entropy_with_logits(logits.double(), labels.double()).item()
@@ -239,7 +256,7 @@ def save_weights(folder: Path, config: Parameters, weights: dict[str, torch.Tens
         file.writelines(f"{word}\n" for word in vocabulary)
     files.write_json(folder / "config.json", config.as_dict())
     with files.whole(folder / "model.safetensors") as file:
-        file.write(save(weights))
+        save_file(apart(weights), file.name)
 
 
 def load_run(folder: Path) -> tuple[Config, models.SentimentClassifier, list[str]]:
@@ -267,10 +284,20 @@ def save_checkpoint(folder: Path, stamp: str, model, adam, history: list, best: 
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for number, state in adam.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    tensors = apart(tensors)
     facts = dict(stamp=stamp, history=json.dumps(history), seconds=str(seconds))
     with files.whole(folder / "checkpoint.safetensors") as file:
-        file.write(save(tensors, metadata=facts))
+        save_file(tensors, file.name, facts)
+
+
+def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU; one that shares its memory with another (tied weights) is copied, for safetensors."""
+    found, seen = {}, set()
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        found[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return found
 
 
 def load_checkpoint(folder: Path, stamp: str, model, adam) -> tuple[list, dict, float]:

@@ -49,7 +49,7 @@ def test_whole_run(corpus, monkeypatch):
     assert all(row["measured"] <= row["batches"] and row["packed"] > 0 for row in found["packed_epoch"])
     assert all(row["share"] == row["rate"] / row["peak"] for row in found["share"])
     assert found["prepare"]["reviews"] == 40
-    assert found["grid"]["cells"] == 0 and found["grid"]["of"] == 16
+    assert (found["grid"]["cells"], found["grid"]["of"]) == (0, 16)
     assert len(bench.epoch_table(found)) == 6
     assert all("nan" not in line for line in bench.sentences(found))
     figure = charts.growth(found)

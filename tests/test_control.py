@@ -104,7 +104,7 @@ def lab_home(corpus, monkeypatch):
 def timeless(result):
     """The result without what differs from run to run."""
     result = json.loads(json.dumps(result))
-    result.pop("seconds"), result.pop("finished")
+    result.pop("seconds"), result.pop("finished"), result.pop("memory")
     for candidate in result["tried"]:
         candidate.pop("seconds")
     return result

@@ -149,6 +149,14 @@ def test_changed_vectors_are_read_anew(corpus):
     assert not np.array_equal(vectors.load(CONFIG, dataset)[0], before)
 
 
+def made_of(lengths):
+    """Reviews of these lengths, no token like another, labels in turn."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)
+    blank = np.zeros(len(lengths), dtype=np.uint8)
+    return data.Reviews(tokens, offsets, np.arange(len(lengths), dtype=np.uint8) % 2, blank, blank, blank)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60),
@@ -156,10 +164,8 @@ def test_changed_vectors_are_read_anew(corpus):
     seed=st.one_of(st.none(), st.integers(0, 99)),
 )
 def test_batches_hold_every_review_once(lengths, batch_size, seed):
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)
-    blank = np.zeros(len(lengths), dtype=np.uint8)
-    reviews = data.Reviews(tokens, offsets, np.arange(len(lengths), dtype=np.uint8) % 2, blank, blank, blank)
+    reviews = made_of(lengths)
+    tokens, offsets = reviews.tokens, reviews.offsets
     seen = []
     for batch in data.batches(reviews, batch_size, seed):
         assert batch.tokens.shape == (batch.lengths.max(), len(batch.index))
@@ -247,3 +253,18 @@ def test_real_reviews(home, monkeypatch):
     assert facts["repeated"] == 50_000 - 49_582  # distinct labelled texts of aclImdb
     _, vector_facts = vectors.load(Config(), dataset)
     assert vector_facts["covered_tokens"] > 0.8
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 80))
+def test_portions_hold_each_review_once(lengths, most):
+    reviews = made_of(lengths)
+    batch = data.batch(reviews, np.arange(reviews.n))
+    parts = list(data.portions(batch, most))
+    assert sorted(place for part in parts for place in part.index) == list(range(reviews.n))
+    for part in parts:
+        assert part.lengths.sum() <= most or len(part.index) == 1
+        assert len(part.tokens) == part.lengths.max()
+        for column, place in enumerate(part.index):
+            np.testing.assert_array_equal(part.tokens[: part.lengths[column], column], reviews[place])
+            assert part.labels[column] == reviews.labels[place]

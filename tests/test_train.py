@@ -33,6 +33,22 @@ def test_two_runs_give_the_same_result_file(corpus, base):
     assert timeless(train.run(config)) == timeless(first)
 
 
+@pytest.mark.parametrize("base", ["RNN", "LSTM"])
+def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch):
+    config = Config(MODEL_BASE=base, N_LAYERS=2, BIDIRECTIONAL=True, **SMALL)
+    dataset = data.load(config)
+    rng = np.random.default_rng(0)
+    model = models.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
+    batch = data.batch(dataset.train, np.arange(20))
+    loss = F.binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
+    whole = torch.autograd.grad(loss, list(model.parameters()))
+    monkeypatch.setattr(train, "PORTION", 2**14)
+    assert 1 < len(list(data.portions(batch, train.portion(model)))) < 20
+    assert train.take_gradient(model, batch) == pytest.approx(loss.item(), rel=1e-5)
+    for parameter, gradient in zip(model.parameters(), whole, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
 def test_result_file_says_what_it_stands_on(corpus):
     result = train.run(Config(**SMALL))
     assert result["kind"] == "classifier"
