@@ -23,46 +23,47 @@ from tqdm.auto import tqdm
 
 from lab import data, files, grid, models, optimizer, recurrent, sources, train, vectors
 from lab.config import Config
+from lab.errors import LabError
 
 SCHEMA = 1
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
-SHAPES = ((1, False), (2, True), (5, True))  # layers and directions whose epochs are measured
 GATES = {"RNN": 1, "LSTM": 4}
+SHAPES = [  # whose epochs are measured
+    dict(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional)
+    for layers, bidirectional in ((1, False), (2, True), (5, True))
+    for base in GATES
+]
 TEXTS = 5000  # reviews that are split into tokens
 ENOUGH = 3.0  # seconds: no more repeats than 3 where they took longer
 
 
-def run(dataset: str) -> dict:
-    """Measure everything on an otherwise idle machine, print it and write the file; returns its content.
+def run(dataset: str, only: str | None = None) -> dict:
+    """Measure everything, or ``only`` one part anew, on an otherwise idle machine and write the file; returns its content.
 
     Times are medians after a warm-up, in seconds; the packed path runs with the allocator as the system has it.
     """
     config = Config(DATASET=dataset)
     prepared = data.load(config)
-    n_threads = torch.get_num_threads()
-    result = dict(
-        schema=SCHEMA,
-        dataset=dataset,
-        fingerprint=prepared.fingerprint,
-        cores=os.cpu_count(),
-        batch=BATCH,
-        inputs=INPUTS,
-        hidden=HIDDEN,
-        growth=growth(),
-        epochs=[
-            epoch(replace(config, MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional), prepared)
-            for layers, bidirectional in SHAPES
-            for base in GATES
-        ],
-        packed_epoch=[packed_epoch(replace(config, MODEL_BASE=base), prepared) for base in GATES],
-        share=[share(base, prepared, n) for n in sorted({1, n_threads}) for base in GATES],
-        workers=workers(config, n_threads),
-        prepare=prepare(dataset),
-        grid=whole_grid(config),
-        **train.describe_machine(torch.device("cpu")),
+    measure = dict(
+        growth=growth,
+        epochs=lambda: [epoch(replace(config, **shape), prepared) for shape in SHAPES],
+        packed_epoch=lambda: [packed_epoch(replace(config, MODEL_BASE=base), prepared) for base in GATES],
+        share=lambda: [share(base, prepared, n) for n in sorted({1, torch.get_num_threads()}) for base in GATES],
+        workers=lambda: workers(config, torch.get_num_threads()),
+        prepare=lambda: prepare(dataset),
+        grid=lambda: whole_grid(config),
     )
+    if only is None:
+        facts = dict(schema=SCHEMA, dataset=dataset, fingerprint=prepared.fingerprint, cores=os.cpu_count())
+        result = facts | dict(batch=BATCH, inputs=INPUTS, hidden=HIDDEN) | train.describe_machine(torch.device("cpu"))
+    elif only not in measure:
+        raise LabError(f"没有名为{only}的测量。可选：{'、'.join(measure)}。")
+    elif not (result := load()):
+        raise LabError("还没有完整的测量结果。请先运行lab bench，不带--only。")
+    for part in [only] if only else measure:
+        result[part] = measure[part]()
     files.write_json(path(), result)
     return result
 

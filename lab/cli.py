@@ -208,13 +208,14 @@ def _report(dataset, name="", student_id="", date="") -> None:
 
 @main.command()
 @data_options
-def bench(dataset, data_dir):
+@click.option("--only", help="只重新测量一项：growth、epochs、packed_epoch、share、workers、prepare或grid。")
+def bench(dataset, data_dir, only):
     """测量性能（约15分钟，期间不要运行别的程序），写入report/results/bench.json。"""
     use_data_dir(data_dir)
 
     from lab import bench as lab_bench
 
-    for line in lab_bench.sentences(lab_bench.run(dataset)):
+    for line in lab_bench.sentences(lab_bench.run(dataset, only)):
         click.echo(line)
     click.echo(f"结果文件：{lab_bench.path()}")
 

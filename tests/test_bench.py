@@ -5,6 +5,7 @@ import pytest
 from conftest import write_vectors
 
 from lab import bench, charts, files
+from lab.errors import LabError
 
 MEASURED = {
     "growth": [
@@ -50,6 +51,8 @@ def test_whole_run(corpus, monkeypatch):
     assert all(row["share"] == row["rate"] / row["peak"] for row in found["share"])
     assert found["prepare"]["reviews"] == 40
     assert (found["grid"]["cells"], found["grid"]["of"]) == (0, 16)
+    again = bench.run("aclImdb", only="grid")
+    assert again == found
     assert len(bench.epoch_table(found)) == 6
     assert all("nan" not in line for line in bench.sentences(found))
     figure = charts.growth(found)
@@ -65,5 +68,9 @@ def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch):
     assert [("packed" in row) for row in bench.growth()] == [True, False, True, False]
 
 
-def test_no_measurements(home):
+@pytest.mark.parametrize(("only", "words"), [("grwth", "growth"), ("grid", "lab bench")])
+def test_nothing_to_measure_anew(corpus, only, words):
+    write_vectors(corpus / "glove.6B.100d.txt", 100)
     assert bench.load() is None
+    with pytest.raises(LabError, match=words):
+        bench.run("aclImdb", only)
