@@ -210,7 +210,7 @@ def _report(dataset, name="", student_id="", date="") -> None:
 @data_options
 @click.option("--only", help="只重新测量一项：growth、epochs、packed_epoch、share、workers、prepare或grid。")
 def bench(dataset, data_dir, only):
-    """测量性能（约15分钟，期间不要运行别的程序），写入report/results/bench.json。"""
+    """测量性能（约20分钟，期间不要运行别的程序），写入report/results/bench.json。"""
     use_data_dir(data_dir)
 
     from lab import bench as lab_bench

@@ -200,13 +200,13 @@ def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(train), np.sort(valid)
 
 
-def _tokenized(source: Path, parts: tuple[str, ...]) -> dict[str, Path]:
+def _tokenized(dataset: str, source: Path, parts: tuple[str, ...]) -> dict[str, Path]:
     """Folders of the tokenized parts, made where missing; the archive is read once for all of them."""
     from lab import text
 
     facts = [FORMAT, text.RULES, text.versions()["spacy"], sources.signature(source)]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    cache = files.cache_dir("sample" if source.parent.name.startswith("sample-") else "aclImdb")
+    cache = files.cache_dir(dataset)
     folders = {part: cache / f"tokens-{part}-{key}" for part in parts}
     missing = tuple(part for part, folder in folders.items() if not folder.is_dir())
     for part, found in (sources.read_reviews(source, missing) if missing else {}).items():
@@ -238,7 +238,7 @@ def _tokenized(source: Path, parts: tuple[str, ...]) -> dict[str, Path]:
 def _encode(config: Config, source: Path) -> Path:
     from lab import text
 
-    folders = _tokenized(source, ("train", "test"))
+    folders = _tokenized(config.DATASET, source, ("train", "test"))
     facts, target = _facts("encoded", config, folders)
     if target.is_dir():
         return target
@@ -265,7 +265,7 @@ def _encode(config: Config, source: Path) -> Path:
 def _encode_language(config: LanguageConfig, source: Path) -> Path:
     from lab import text
 
-    folders = _tokenized(source, ("train", "unsup", "test"))
+    folders = _tokenized(config.DATASET, source, ("train", "unsup", "test"))
     facts, target = _facts("language", config, folders)
     if target.is_dir():
         return target

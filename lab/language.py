@@ -368,6 +368,49 @@ def comparison(results: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def standing(results: list[dict]) -> str:
+    """What the table of perplexities stands on, for its caption."""
+    facts = results[0]["data"]
+    unknown = next((result.get("valid") or result["trigram"])["unknown"] for result in results)
+    covered = [result["data"]["vectors"] for result in results if result["kind"] == "language_model"]
+    name = "人造影评sample" if facts["dataset"] == "sample" else "aclImdb"
+    text = (
+        f"{name}验证影评（{facts['sizes']['valid']:,}篇，{facts['tokens']['valid']:,}个词元）上的困惑度，"
+        f"词表{facts['vocab_size']:,}个词，其中<unk>占{unknown:.2%}"
+    )
+    return text + (f"；{vectors.describe(covered[0], facts['dataset']).rstrip('。')}" if covered else "")
+
+
+def sentence(results: list[dict]) -> str:
+    """Whether the networks beat the trigram and the LSTM beats the RNN, in words."""
+    best = {}
+    for result in results:
+        if result["kind"] == "language_model":
+            base, value = result["config"]["MODEL_BASE"], result["valid"]["perplexity"]
+            best[base] = min(value, best.get(base, np.inf))
+    counted = [result["trigram"]["perplexity"] for result in results if result["kind"] == "ngram"]
+    names = {"三元模型": counted[0]} if counted else {}
+    names |= {base: best[base] for base in ("RNN", "LSTM") if base in best}
+    ranked = sorted(names, key=names.get)
+    return "困惑度由低到高：" + "、".join(f"{name}（{names[name]:.1f}）" for name in ranked) + "。"
+
+
+def samples_table(results: list[dict]) -> pd.DataFrame:
+    """What each language model wrote: base, temperature, top-k, text."""
+    rows = [
+        {
+            "模型": result["config"]["MODEL_BASE"],
+            "温度": sample["temperature"],
+            "top-k": str(sample["top_k"] or "不限"),
+            "文字": sample["text"],
+        }
+        for result in results
+        if result["kind"] == "language_model"
+        for sample in result["samples"]
+    ]
+    return pd.DataFrame(rows, columns=["模型", "温度", "top-k", "文字"])
+
+
 def describe_data(config: LanguageConfig, text: LanguageText) -> dict:
     """What the figures of a run stand on."""
     return dict(

@@ -206,8 +206,8 @@ class Elman(torch.autograd.Function):
             else:
                 dh_t = dh
             torch.mm(dz_t.mul_(dh_t.add_(dy_t)), U, out=dh_t)
-        h = torch.cat([h_0, y[:-b]])  # the state that each row goes on from
-        return dz @ W, dh, dz.t() @ x, dz.t() @ h, dz.sum(0), None, None
+        dU = torch.mm(dz[:b].t(), h_0).addmm_(dz[b:].t(), y[:-b])  # each row by the state that it went on from
+        return dz @ W, dh, dz.t() @ x, dU, dz.sum(0), None, None
 
 
 @functools.cache
