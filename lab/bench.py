@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import multiprocessing
 import os
 import statistics
@@ -42,16 +40,18 @@ ENOUGH = 3.0  # seconds: no more repeats than 3 where they took longer
 def run(dataset: str, only: str | None = None) -> dict:
     """Measure everything, or ``only`` one part anew, on an otherwise idle machine and write the file; returns its content.
 
-    Times are medians after a warm-up, in seconds; the packed path runs with the allocator as the system has it.
+    Times are medians after a warm-up, in seconds. The packed path comes first, with the allocator as the system has it.
     """
     config = Config(DATASET=dataset)
     prepared = data.load(config)
-    measure = dict(
-        growth=growth,
-        epochs=lambda: [epoch(replace(config, **shape), prepared) for shape in SHAPES],
-        packed_epoch=lambda: [packed_epoch(replace(config, MODEL_BASE=base), prepared) for base in GATES],
-        share=lambda: [share(base, prepared, n) for n in sorted({1, torch.get_num_threads()}) for base in GATES],
-        workers=lambda: workers(config, torch.get_num_threads()),
+    n_threads = torch.get_num_threads()
+    measure = dict(  # the packed path first: ours changes how the process keeps its memory
+        packed_steps=packed_steps,
+        packed_epochs=lambda: [packed_epoch(replace(config, MODEL_BASE=base), prepared) for base in GATES],
+        steps=steps,
+        share=lambda: [share(base, prepared, n) for n in sorted({1, n_threads}) for base in GATES],
+        epochs=lambda: [alone(epoch, replace(config, **shape), n_threads) for shape in SHAPES],
+        workers=lambda: workers(config, n_threads),
         prepare=lambda: prepare(dataset),
         grid=lambda: whole_grid(config),
     )
@@ -76,20 +76,32 @@ def path() -> Path:
 # (a) one step
 
 
-def growth() -> list[dict]:
-    """Seconds of a training step of the recurrence alone (all reviews T long): ours, and packed while it lasts."""
-    rows, packed = [], {}
-    for base, steps in tqdm([(base, steps) for base in GATES for steps in STEPS], desc="步长", unit="项"):
-        x = torch.randn(steps, BATCH, INPUTS, requires_grad=True)
-        lengths = torch.full((BATCH,), steps)
-        row = dict(base=base, steps=steps, ours=median(step_of(recurrent.grouped, base, x, lengths)))
-        last = packed.get(base)
-        if last is None or last[1] * (steps / last[0]) ** 2 <= PATIENCE:  # it grows with the square
-            recurrent.keep_freed_memory(False)  # the allocator as the system has it
-            row["packed"] = median(step_of(recurrent.packed, base, x, lengths))
-            packed[base] = (steps, row["packed"])
-        rows.append(row)
+def steps() -> list[dict]:
+    """Seconds of a training step of the recurrence alone, all reviews T long."""
+    cases = [(base, length) for base in GATES for length in STEPS]
+    return [
+        dict(base=base, steps=length, seconds=median(step_of(recurrent.grouped, base, *random_batch(length))))
+        for base, length in tqdm(cases, desc="一步", unit="项")
+    ]
+
+
+def packed_steps() -> list[dict]:
+    """The same on the packed path, as far as a step takes less than ``PATIENCE``."""
+    rows = []
+    for base in GATES:
+        for length in tqdm(STEPS, desc=f"一步，打包的{base}", unit="项"):
+            seconds = median(step_of(recurrent.packed, base, *random_batch(length)), PATIENCE)
+            if seconds is None:
+                break
+            rows.append(dict(base=base, steps=length, seconds=seconds))
+            if seconds * 4 > PATIENCE and length < STEPS[-1]:  # the next one is at least as long again
+                break
     return rows
+
+
+def random_batch(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs (T, B, I) and lengths (B,), all T."""
+    return torch.randn(steps, BATCH, INPUTS, requires_grad=True), torch.full((BATCH,), steps)
 
 
 def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor) -> Callable[[], None]:
@@ -112,23 +124,34 @@ def layer_of(base: str) -> nn.RNNBase:
     return (nn.LSTM if base == "LSTM" else nn.RNN)(INPUTS, HIDDEN)
 
 
-def median(work: Callable[[], None]) -> float:
-    """Median seconds of ``work`` after one call to warm up: 3 to 15 calls, as many as ``ENOUGH`` allows."""
-    work()
+def median(work: Callable[[], None], patience: float = float("inf")) -> float | None:
+    """Median seconds of ``work`` after one call to warm up: 3 to 15 calls, as many as ``ENOUGH`` allows.
+
+    None where the first call takes longer than ``patience``.
+    """
     times: list[float] = []
-    while len(times) < 3 or (len(times) < 15 and sum(times) < ENOUGH):
+    while len(times) < 4 or (len(times) < 16 and sum(times[1:]) < ENOUGH):
         at = time.perf_counter()
         work()
         times.append(time.perf_counter() - at)
-    return statistics.median(times)
+        if times[0] > patience:
+            return None
+    return statistics.median(times[1:])
 
 
 # (b) one epoch
 
 
-def epoch(config: Config, prepared: data.Dataset) -> dict:
+def alone(function: Callable, *arguments):
+    """Call ``function`` in a process of its own, whose peak memory is nobody else's."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def epoch(config: Config, n_threads: int) -> dict:
     """Seconds, tokens a second and peak memory (bytes, of the process) of training and validating for one epoch."""
-    forget_memory()
+    torch.set_num_threads(n_threads)
+    prepared = data.load(config)
     model, adam = start(config, prepared)
     at = time.perf_counter()
     train.train_epoch(model, adam, prepared.train, config, 1)
@@ -153,44 +176,33 @@ def start(config: Config, prepared: data.Dataset):
 
 
 def packed_epoch(config: Config, prepared: data.Dataset, n: int = 12) -> dict:
-    """Seconds of the same training on the packed path, from ``n`` of an epoch's batches, spread over its lengths.
+    """Seconds of the same epoch on the packed path, its training from ``n`` of the batches, spread over their lengths.
 
     The epoch's batches are sorted by their longest review and cut into ``n`` like parts; the middle batch of each
-    part stands for it. Without validation, which adds to ours only.
+    part stands for it. Validation is measured whole.
     """
     model, adam = start(config, prepared)
     batches = sorted(
         data.batches(prepared.train, config.BATCH_SIZE, [config.SEED, 1]), key=lambda batch: len(batch.tokens)
     )
     parts = np.array_split(np.arange(len(batches)), min(n, len(batches)))
-    chosen = [batches[part[len(part) // 2]] for part in parts]
-    seconds = {}
-    for name, recurrence in (("ours", recurrent.grouped), ("packed", recurrent.packed)):
-        recurrent.keep_freed_memory(name == "ours")
-        with mock.patch.object(recurrent, "grouped", recurrence):  # run() takes the other path, all else stays
-            take_step(model, adam, chosen[0])
-            times = []
-            for batch in tqdm(chosen, desc=f"{config.run_id} {name}", unit="批", leave=False):
-                at = time.perf_counter()
-                take_step(model, adam, batch)
-                times.append(time.perf_counter() - at)
-        seconds[name] = sum(t * len(part) for t, part in zip(times, parts, strict=True))
-    recurrent.keep_freed_memory(True)
-    return dict(base=config.MODEL_BASE, batches=len(batches), measured=len(chosen), **seconds)
+    seconds = 0.0
+    with mock.patch.object(recurrent, "grouped", recurrent.packed):  # run() takes the other path, all else stays
+        take_step(model, adam, batches[0])
+        for part in tqdm(parts, desc=f"一轮，打包的{config.MODEL_BASE}", unit="批"):
+            at = time.perf_counter()
+            take_step(model, adam, batches[part[len(part) // 2]])
+            seconds += (time.perf_counter() - at) * len(part)
+        at = time.perf_counter()
+        train.evaluate(model, prepared.valid, torch.device("cpu"))
+        validation = time.perf_counter() - at
+    return dict(base=config.MODEL_BASE, batches=len(batches), measured=len(parts), seconds=seconds + validation)
 
 
 def take_step(model, adam, batch: data.Batch) -> None:
     """One step of training."""
     train.take_gradient(model, batch)
     adam.step()
-
-
-def forget_memory() -> None:
-    """Give freed memory back and start the count of the peak anew (Linux; elsewhere nothing is counted)."""
-    gc.collect()
-    if recurrent.c_library():
-        recurrent.c_library().malloc_trim(ctypes.c_size_t(0))
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 # (c) the share of the machine's matrix-product rate
@@ -295,15 +307,27 @@ def load() -> dict | None:
 
 def exponent(bench: dict, base: str, low: int = 256, high: int = 2048) -> float:
     """Slope of ln(seconds) over ln(T) of our path between ``low`` and ``high`` steps."""
-    points = [(row["steps"], row["ours"]) for row in bench["growth"] if row["base"] == base]
+    points = [(row["steps"], row["seconds"]) for row in bench["steps"] if row["base"] == base]
     steps, seconds = np.log([point for point in points if low <= point[0] <= high]).T
     return float(np.polyfit(steps, seconds, 1)[0])
 
 
 def speedup(bench: dict, base: str, steps: int = 300) -> float:
     """Packed seconds over ours, of a step of this length."""
-    row = next(row for row in bench["growth"] if (row["base"], row["steps"]) == (base, steps))
-    return row["packed"] / row["ours"]
+    packed, ours = (
+        next(row["seconds"] for row in bench[part] if (row["base"], row["steps"]) == (base, steps))
+        for part in ("packed_steps", "steps")
+    )
+    return packed / ours
+
+
+def epoch_speedup(bench: dict, base: str) -> float:
+    """Packed seconds over ours, of a whole epoch of the 1-1 model."""
+    return _of(bench["packed_epochs"], base)["seconds"] / _of(bench["epochs"], base)["seconds"]
+
+
+def _of(rows: list[dict], base: str) -> dict:
+    return next(row for row in rows if row["base"] == base)  # the first of its kind is the 1-1 model
 
 
 def epoch_table(bench: dict) -> pd.DataFrame:
@@ -341,10 +365,11 @@ def sentences(bench: dict) -> list[str]:
             f"{base}训练一步（T=300，{bench['batch']}篇）比打包快{speedup(bench, base):.1f}倍；"
             f"T从256到2048，耗时按长度的{exponent(bench, base):.2f}次方增长。"
         )
-    for row in bench["packed_epoch"]:
+    for row in bench["packed_epochs"]:
         lines.append(
-            f"{row['base']} 1-1的一轮，同样的训练循环走打包的路约需{row['packed']:,.0f}秒，走这里的路{row['ours']:.0f}秒，"
-            f"相差{row['packed'] / row['ours']:.1f}倍（由{row['batches']}个批次中按长度均匀抽取的{row['measured']}个推算）。"
+            f"{row['base']} 1-1的一轮，同样的训练循环走打包的路约需{row['seconds']:,.0f}秒"
+            f"（由{row['batches']}个批次中按长度均匀抽取的{row['measured']}个推算），"
+            f"走这里的路{_of(bench['epochs'], row['base'])['seconds']:.0f}秒，快{epoch_speedup(bench, row['base']):.1f}倍。"
         )
     lines += [
         f"{row['base']}的循环层在真实长度上用到了大矩阵乘法速率的{row['share']:.0%}（{row['threads']}线程）。"

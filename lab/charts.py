@@ -255,11 +255,11 @@ def growth(bench: dict):
     """Seconds of a training step over its number of steps T, ours and packed, both axes logarithmic."""
     fig, axis = plt.subplots(layout="constrained")
     for base, color in COLORS.items():
-        for path, label, line in (("ours", "本项目", "-"), ("packed", "打包（PyTorch）", ":")):
-            rows = [row for row in bench["growth"] if row["base"] == base and path in row]
-            steps, seconds = [row["steps"] for row in rows], [row[path] for row in rows]
-            axis.loglog(steps, seconds, line, color=color, marker=MARKERS[base], label=f"{base}，{label}")
-    ticks = sorted({row["steps"] for row in bench["growth"]} - {300})
+        for part, label, line in (("steps", "本项目", "-"), ("packed_steps", "打包（PyTorch）", ":")):
+            rows = [row for row in bench[part] if row["base"] == base]
+            lengths, seconds = [row["steps"] for row in rows], [row["seconds"] for row in rows]
+            axis.loglog(lengths, seconds, line, color=color, marker=MARKERS[base], label=f"{base}，{label}")
+    ticks = sorted({row["steps"] for row in bench["steps"]} - {300})
     axis.set_xticks(ticks, ticks)
     axis.minorticks_off()
     axis.set(xlabel="序列长度T（词元）", ylabel="训练一步的时间（秒）")

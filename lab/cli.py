@@ -208,7 +208,7 @@ def _report(dataset, name="", student_id="", date="") -> None:
 
 @main.command()
 @data_options
-@click.option("--only", help="只重新测量一项：growth、epochs、packed_epoch、share、workers、prepare或grid。")
+@click.option("--only", help="只重新测量一项，例如epochs或grid。")
 def bench(dataset, data_dir, only):
     """测量性能（约20分钟，期间不要运行别的程序），写入report/results/bench.json。"""
     use_data_dir(data_dir)

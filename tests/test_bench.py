@@ -8,10 +8,14 @@ from lab import bench, charts, files
 from lab.errors import LabError
 
 MEASURED = {
-    "growth": [
-        *(dict(base="RNN", steps=steps, ours=steps * 1e-4, packed=2e-4 * steps) for steps in (256, 300, 512)),
-        *(dict(base="LSTM", steps=steps, ours=steps**1.5, packed=steps**2) for steps in (128, 300, 512, 2048)),
-    ]
+    "steps": [
+        *(dict(base="RNN", steps=steps, seconds=steps * 1e-4) for steps in (256, 300, 512)),
+        *(dict(base="LSTM", steps=steps, seconds=steps**1.5) for steps in (128, 300, 512, 2048)),
+    ],
+    "packed_steps": [
+        *(dict(base="RNN", steps=steps, seconds=steps * 2e-4) for steps in (256, 300)),
+        *(dict(base="LSTM", steps=steps, seconds=steps**2) for steps in (128, 300)),
+    ],
 }
 
 
@@ -32,43 +36,41 @@ def test_elapsed_counts_overlaps_once_and_pauses_not():
 
 def test_whole_run(corpus, monkeypatch):
     write_vectors(corpus / "glove.6B.100d.txt", 100)
-    monkeypatch.setattr(bench, "STEPS", (8, 256, 300, 512))
+    monkeypatch.setattr(bench, "STEPS", (8, 256, 300))
     monkeypatch.setattr(bench, "BATCH", 4)
     monkeypatch.setattr(bench, "ENOUGH", 0.0)
+    monkeypatch.setattr(bench, "SHAPES", bench.SHAPES[1:3])  # a process for each
     found = bench.run("aclImdb")
     assert files.read_json(files.home() / "report/results/bench.json") == found == bench.load()
-    assert [row["steps"] for row in found["growth"] if row["base"] == "LSTM"] == [8, 256, 300, 512]
-    assert all(0 < row["ours"] for row in found["growth"])
-    assert [(row["layers"], row["directions"]) for row in found["epochs"]] == [
-        (1, 1),
-        (1, 1),
-        (2, 2),
-        (2, 2),
-        (5, 2),
-        (5, 2),
+    assert [row["steps"] for row in found["steps"] if row["base"] == "LSTM"] == [8, 256, 300]
+    assert all(0 < row["seconds"] for row in found["steps"])
+    assert [(row["base"], row["layers"], row["directions"]) for row in found["epochs"]] == [
+        ("LSTM", 1, 1),
+        ("RNN", 2, 2),
     ]
-    assert all(row["measured"] <= row["batches"] and row["packed"] > 0 for row in found["packed_epoch"])
+    assert all(row["measured"] <= row["batches"] and row["seconds"] > 0 for row in found["packed_epochs"])
     assert all(row["share"] == row["rate"] / row["peak"] for row in found["share"])
     assert found["prepare"]["reviews"] == 40
     assert (found["grid"]["cells"], found["grid"]["of"]) == (0, 16)
     again = bench.run("aclImdb", only="grid")
     assert again == found
-    assert len(bench.epoch_table(found)) == 6
+    assert len(bench.epoch_table(found)) == 2
     assert all("nan" not in line for line in bench.sentences(found))
     figure = charts.growth(found)
     assert len(figure.axes[0].lines) == 4
     plt.close(figure)
 
 
-def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch):
-    monkeypatch.setattr(bench, "STEPS", (4, 1024))
+@pytest.mark.parametrize(("patience", "measured"), [(0.0, []), (1e-9, []), (3600.0, [4, 64])])
+def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch, patience, measured):
+    monkeypatch.setattr(bench, "STEPS", (4, 64))
     monkeypatch.setattr(bench, "BATCH", 2)
-    monkeypatch.setattr(bench, "PATIENCE", 0.0)
+    monkeypatch.setattr(bench, "PATIENCE", patience)
     monkeypatch.setattr(bench, "ENOUGH", 0.0)
-    assert [("packed" in row) for row in bench.growth()] == [True, False, True, False]
+    assert [row["steps"] for row in bench.packed_steps() if row["base"] == "LSTM"] == measured
 
 
-@pytest.mark.parametrize(("only", "words"), [("grwth", "growth"), ("grid", "lab bench")])
+@pytest.mark.parametrize(("only", "words"), [("stps", "steps"), ("grid", "lab bench")])
 def test_nothing_to_measure_anew(corpus, only, words):
     write_vectors(corpus / "glove.6B.100d.txt", 100)
     assert bench.load() is None
