@@ -30,9 +30,9 @@ from lab.errors import LabError
 
 PARTS = ("train", "valid", "test")
 FORMAT = 1  # of the cache folders
-# Batches that are sorted by length together. Chosen by the lowest validation loss of seeds 2077 to 2079: RNN 1-1
-# 0.518 with 50 and 0.543 with 8, LSTM 1-1 0.355 and 0.353; and 50 pads less.
-POOL = 50
+# Batches that are sorted by length together. On validation, seeds 2077 to 2079, 8 and 50 do not differ beyond the noise
+# between seeds (accuracy: LSTM 1-1 86.3 and 85.6 %, RNN 1-1 75.2 and 75.4 %); 50 would save a tenth of the time.
+POOL = 8
 END, EOS = 2, "<eos>"  # the mark at a review's end in the language model's vocabulary
 
 

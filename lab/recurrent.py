@@ -16,12 +16,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+# oneDNN compiles its LSTM for every size of a group and keeps 1024 of them, half a gigabyte. Few sizes come twice.
+# It reads this when it is first used.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 MEMBERS = 64  # most reviews in a group
 WASTE = {"LSTM": 0.1, "RNN_TANH": 0.25, "RNN_RELU": 0.25}  # most padding in a group, as a share of its tokens

@@ -28,7 +28,8 @@ from lab.errors import LabError
 
 SCHEMA = 1
 EVAL_BATCH = 128
-PORTION = 5 * 2**22  # numbers (inputs and gates) that the recurrence works on at once: under 1 GB with all they leave
+PORTION = 2**15  # tokens times gates that go through the recurrence at once
+ROOM = 2**24  # numbers (inputs and gates of all layers) likewise: under 1 GB with all that they leave behind
 
 
 def run(config: Config) -> dict:
@@ -67,6 +68,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     table, vector_facts = vectors.load(config, dataset)
     model = models.build(config, table)
     shared = start_from(source, model, dataset.vocabulary) if source else 0
+    del table  # as large as the embedding
     model.to(device)
     adam = optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
@@ -151,12 +153,15 @@ def take_gradient(model, batch: data.Batch) -> float:
         loss = F.binary_cross_entropy_with_logits(logits, part.labels.to(device), reduction="sum") / len(batch.index)
         loss.backward()
         total += loss.item()
+    model.embedding.weight.grad = model.embedding.weight.grad.to_dense()  # plain Adam moves every row
     return total
 
 
 def portion(model) -> int:
-    """How many tokens go through ``model`` at once: ``PORTION`` by what each leaves in all layers and directions."""
-    return PORTION // sum(sum(w_ih.shape) for w_ih, *_ in model.rnn.all_weights)  # gates and inputs
+    """How many tokens go through ``model`` at once: few enough for a laptop's memory, and for its cache to be of use."""
+    inputs = [w_ih.shape for w_ih, *_ in model.rnn.all_weights]  # (G*H, I) of each layer and direction
+    gates = inputs[0][0] // model.rnn.hidden_size
+    return min(PORTION // gates, ROOM // sum(map(sum, inputs)))
 
 
 @torch.no_grad()
