@@ -18,15 +18,14 @@ RANDOM_STD = 0.4  # about the standard deviation of GloVe.6B's entries
 def load(config: Config, dataset) -> tuple[np.ndarray, dict]:
     """Return the initial embedding (V, D) float32 for ``dataset.vocabulary`` and a description of it.
 
-    ``<pad>`` is the zero row; words without a vector are drawn from a normal distribution with the standard
+    ``<pad>`` is the zero row, ``<unk>`` the mean of all words; words without a vector are drawn from a normal distribution with the standard
     deviation of those that have one. The description counts the file's words and what they cover.
     """
     dim, words = config.EMBEDDING_DIM, dataset.vocabulary
     rng = np.random.default_rng([config.SEED, dim])
     if config.VECTORS == "random":
         table = rng.normal(0, RANDOM_STD, (len(words), dim)).astype(np.float32)
-        table[0] = 0
-        return table, dict(name="random", words=0, complete=False, covered_words=0.0, covered_tokens=0.0)
+        return special_rows(table), dict(name="random", words=0, complete=False, covered_words=0.0, covered_tokens=0.0)
 
     source = sources.find_vectors(config.DATASET, dim, download=False)
     found = _cached(config, dataset, source)
@@ -36,15 +35,26 @@ def load(config: Config, dataset) -> tuple[np.ndarray, dict]:
     rows, row_words, n_words = found
     table = rng.normal(0, rows.std(), (len(words), dim)).astype(np.float32)
     table[row_words] = rows
-    table[0] = 0
     covered_tokens = float(dataset.counts[row_words].sum() / dataset.counts.sum())
-    return table, dict(
+    return special_rows(table), dict(
         name=f"glove.6B.{dim}d",
         words=n_words,
         complete=n_words == COMPLETE,
         covered_words=len(row_words) / (len(words) - 2),
         covered_tokens=covered_tokens,
     )
+
+
+def special_rows(table: np.ndarray) -> np.ndarray:
+    """Set the rows of ``<pad>`` and ``<unk>``; returns ``table``.
+
+    With a vocabulary of all training words ``<unk>`` is never trained: a random row would stay a random word, which
+    in validation cost the LSTM a whole point of accuracy. The mean says nothing.
+    """
+    table[0] = 0
+    if len(table) > 2:
+        table[1] = table[2:].mean(0)
+    return table
 
 
 def describe(info: dict, dataset: str) -> str:
