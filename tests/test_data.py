@@ -120,6 +120,7 @@ def test_rows_of_the_embedding(corpus):
     table, facts = vectors.load(CONFIG, dataset)
     assert table.shape == (len(dataset.vocabulary), 50)
     assert (table[0] == 0).all()
+    np.testing.assert_allclose(table[1], table[2:].astype(float).mean(0), atol=1e-5)
     known = {line.split()[0]: line.split()[1:] for line in (corpus / "glove.6B.50d.txt").read_text().splitlines()}
     covered = [word in known for word in dataset.vocabulary]
     for number in np.flatnonzero(covered):
@@ -138,6 +139,7 @@ def test_random_vectors_need_no_file(corpus):
     table, facts = vectors.load(config, data.load(config))
     assert table.shape[1] == 7
     assert (table[0] == 0).all()
+    assert np.abs(table[1]).max() < np.abs(table[2:]).max() / 2
     assert facts["covered_tokens"] == 0
 
 
