@@ -107,7 +107,7 @@ def random_batch(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor) -> Callable[[], None]:
     """A function that goes forward and backward once, from the final state of one layer."""
     torch.manual_seed(0)
-    rnn = layer_of(base)
+    rnn = (nn.LSTM if base == "LSTM" else nn.RNN)(INPUTS, HIDDEN)
     to = torch.randn(1, x.shape[1], HIDDEN)
 
     def step():
@@ -117,11 +117,6 @@ def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Ten
         (state[0] if base == "LSTM" else state).backward(to)
 
     return step
-
-
-def layer_of(base: str) -> nn.RNNBase:
-    """One layer, one direction."""
-    return (nn.LSTM if base == "LSTM" else nn.RNN)(INPUTS, HIDDEN)
 
 
 def median(work: Callable[[], None], patience: float = float("inf")) -> float | None:

@@ -44,6 +44,12 @@ def workers_option(command):
     return click.option("--workers", default=cores, show_default=True, type=click.IntRange(1, 64), help=text)(command)
 
 
+def parameters_option(notebook: str):
+    """Parameters of a run, the same as those of ``notebook``."""
+    text = f"参数及其值，可重复；与{notebook}的参数相同。"
+    return click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help=text)
+
+
 def use_data_dir(data_dir: str | None) -> None:
     """Make the source folder absolute: notebooks run in other working directories."""
     if data_dir:
@@ -86,19 +92,11 @@ def _prepare(dataset: str, seed: int) -> None:
 
 @main.command()
 @data_options
-@click.option(
-    "-p",
-    "parameters",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="参数及其值，可重复；与03_train.ipynb的参数相同。",
-)
+@parameters_option("03_train.ipynb")
 def train(dataset, data_dir, parameters):
     """训练一个配置（与03_train.ipynb相同，不经过笔记本）。"""
     use_data_dir(data_dir)
-    values = {"DATASET": dataset} | {name: _value(text) for name, text in parameters}
-    config = lab_config.from_dict(values)
+    config = lab_config.from_dict(_values(dataset, parameters))
 
     from lab import train as lab_train  # torch takes seconds to load: not before the parameters are right
 
@@ -112,19 +110,11 @@ def train(dataset, data_dir, parameters):
 
 @main.command()
 @data_options
-@click.option(
-    "-p",
-    "parameters",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="参数及其值，可重复；与04_language_model.ipynb的参数相同。",
-)
+@parameters_option("04_language_model.ipynb")
 def lm(dataset, data_dir, parameters):
     """训练一个语言模型，与一元、三元模型比较困惑度，并写几段文字。"""
     use_data_dir(data_dir)
-    values = {"DATASET": dataset} | {name: _value(text) for name, text in parameters}
-    config = lab_config.from_dict(values, lab_config.LanguageConfig)
+    config = lab_config.from_dict(_values(dataset, parameters), lab_config.LanguageConfig)
 
     from lab import language, ngram
 
@@ -136,6 +126,11 @@ def lm(dataset, data_dir, parameters):
     for sample in result["samples"]:
         click.echo(f"温度{sample['temperature']}，top-k为{sample['top_k'] or '不限'}：{sample['text']}")
     click.echo(f"结果文件：{files.results_dir(config.DATASET) / (result['run_id'] + '.json')}")
+
+
+def _values(dataset: str, parameters) -> dict:
+    """The parameters of a run, from its options."""
+    return {"DATASET": dataset} | {name: _value(text) for name, text in parameters}
 
 
 def _value(text: str):

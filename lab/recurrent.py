@@ -215,22 +215,14 @@ class Elman(torch.autograd.Function):
         return dz @ W, dh, dz.t() @ x, dU, dz.sum(0), None, None
 
 
-@functools.cache
-def c_library():
-    """glibc, or None on other systems."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - raises where this is another library
-        return library
-    return None
-
-
-def keep_freed_memory(keep: bool = True) -> None:
-    """Let the process keep the memory it frees (glibc), or give large blocks back at once as glibc does.
+@functools.cache  # once is enough for a process
+def keep_freed_memory() -> None:
+    """Let the process keep the memory it frees, where the C library is glibc.
 
     Fresh memory from the system costs ten times as much as writing to it: every page of it is cleared first.
     """
-    if c_library():
-        trim, top, most = (2**31 - 1, 2**26, 0) if keep else (2**17, 2**17, 2**16)
-        for option, value in ((-1, trim), (-2, top), (-4, most)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
-            c_library().mallopt(option, value)
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018 - raises where this is another library
+        for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+            library.mallopt(option, value)

@@ -146,9 +146,8 @@ def take_gradient(model, batch: data.Batch) -> float:
     device = model.head.weight.device
     model.zero_grad()
     total = 0.0
-    for part in data.portions(
-        batch, portion(model)
-    ):  # their gradients add up; a laptop's memory holds one's activations
+    # The portions' gradients add up; a laptop's memory holds the activations of one.
+    for part in data.portions(batch, portion(model)):
         logits = model(part.tokens.to(device), part.lengths.to(device))  # (b,)
         loss = F.binary_cross_entropy_with_logits(logits, part.labels.to(device), reduction="sum") / len(batch.index)
         loss.backward()

@@ -18,8 +18,8 @@ RANDOM_STD = 0.4  # about the standard deviation of GloVe.6B's entries
 def load(config: Config, dataset) -> tuple[np.ndarray, dict]:
     """Return the initial embedding (V, D) float32 for ``dataset.vocabulary`` and a description of it.
 
-    ``<pad>`` is the zero row, ``<unk>`` the mean of all words; words without a vector are drawn from a normal distribution with the standard
-    deviation of those that have one. The description counts the file's words and what they cover.
+    ``<pad>`` is the zero row, ``<unk>`` the mean of all words; words without a vector are drawn from a normal
+    distribution with the standard deviation of those that have one. The description counts the file's words and what they cover.
     """
     dim, words = config.EMBEDDING_DIM, dataset.vocabulary
     rng = np.random.default_rng([config.SEED, dim])
