@@ -198,11 +198,9 @@ def packed_epoch(config: Config, prepared: data.Dataset, n: int = 12) -> dict:
 
     with mock.patch.object(recurrent, "grouped", recurrent.packed):  # run() takes the other path, all else stays
         portioned = measure(f"一轮，分份打包的{config.MODEL_BASE}")
-        with mock.patch.object(train, "portion", lambda model: sys.maxsize):
+        with mock.patch.object(train, "portion", return_value=sys.maxsize):
             seconds = measure(f"一轮，整批打包的{config.MODEL_BASE}")
-    return dict(
-        base=config.MODEL_BASE, batches=len(batches), measured=len(parts), seconds=seconds, portioned=portioned
-    )
+    return dict(base=config.MODEL_BASE, batches=len(batches), measured=len(parts), seconds=seconds, portioned=portioned)
 
 
 def take_step(model, adam, batch: data.Batch) -> None:
@@ -280,7 +278,7 @@ def prepare(dataset: str) -> dict:
 def whole_grid(config: Config) -> dict:
     """Of the finished cells of this seed: how many, the time while any of them ran, and the most memory of one."""
     cells = grid.configs(DATASET=config.DATASET, SEED=config.SEED)
-    paths = [files.results_dir(config.DATASET) / f"{cell.run_id}.json" for cell in cells]
+    paths = [files.result_path(config.DATASET, cell.run_id) for cell in cells]
     results = [files.read_json(path) for path in paths if path.is_file()]
     return dict(
         cells=len(results),

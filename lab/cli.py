@@ -105,7 +105,7 @@ def train(dataset, data_dir, parameters):
         f"{result['run_id']}：第{result['best_epoch']}轮验证损失最低；测试准确率{result['test']['accuracy']:.2%}，"
         f"用时{result['seconds']:.0f}秒。"
     )
-    click.echo(f"结果文件：{files.results_dir(result['config']['DATASET']) / (result['run_id'] + '.json')}")
+    click.echo(f"结果文件：{files.result_path(result['config']['DATASET'], result['run_id'])}")
 
 
 @main.command()
@@ -125,7 +125,7 @@ def lm(dataset, data_dir, parameters):
     )
     for sample in result["samples"]:
         click.echo(f"温度{sample['temperature']}，top-k为{sample['top_k'] or '不限'}：{sample['text']}")
-    click.echo(f"结果文件：{files.results_dir(config.DATASET) / (result['run_id'] + '.json')}")
+    click.echo(f"结果文件：{files.result_path(config.DATASET, result['run_id'])}")
 
 
 def _values(dataset: str, parameters) -> dict:
@@ -175,7 +175,7 @@ def controls(dataset, data_dir, seeds, workers):
     use_data_dir(data_dir)
     for seed in seeds:
         config = lab_config.from_dict(dict(DATASET=dataset, SEED=seed))
-        path = files.results_dir(config.DATASET) / f"{control.run_id(config)}.json"
+        path = files.result_path(config.DATASET, control.run_id(config))
         if not path.is_file():
             result = control.run(config)
             click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")

@@ -84,7 +84,7 @@ def run(config: Config) -> dict:
         seconds=time.perf_counter() - started,
     )
     result["versions"]["scikit-learn"] = sklearn.__version__
-    files.write_json(files.results_dir(config.DATASET) / f"{result['run_id']}.json", result)
+    files.write_json(files.result_path(config.DATASET, result["run_id"]), result)
     return result
 
 

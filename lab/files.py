@@ -48,6 +48,11 @@ def results_dir(dataset: str) -> Path:
     return runs_dir(dataset) / "results" if dataset == "sample" else home() / "report" / "results" / dataset
 
 
+def result_path(dataset: str, name: str) -> Path:
+    """The result file of a run or of another measurement."""
+    return results_dir(dataset) / f"{name}.json"
+
+
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Fill a temporary folder beside ``path`` that takes its place on success and vanishes on failure.

@@ -41,7 +41,7 @@ def select(cells: list[Config], only: str | None) -> list[Config]:
 
 def is_finished(config: Config) -> bool:
     """Whether the result file of ``config`` is there."""
-    return (files.results_dir(config.DATASET) / f"{config.run_id}.json").is_file()
+    return files.result_path(config.DATASET, config.run_id).is_file()
 
 
 def run(cells: list[Config], workers: int = 1) -> list[str]:

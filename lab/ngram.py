@@ -45,7 +45,7 @@ def run(config: LanguageConfig) -> dict:
     text = data.load_language(config)
     size = config.VOCAB_SIZE
     run_id = f"lm-ngram-s{config.SEED}" + (f"-v{size}" if size != LANGUAGE_PARAMETERS["VOCAB_SIZE"].default else "")
-    path = files.results_dir(config.DATASET) / f"{run_id}.json"
+    path = files.result_path(config.DATASET, run_id)
     if path.is_file() and (old := files.read_json(path))["data"]["fingerprint"] == text.fingerprint:
         return old
     model = kneser_ney(text.train.tokens, len(text.vocabulary))

@@ -53,7 +53,7 @@ def load_results(dataset: str, kind: str = "classifier") -> list[dict]:
 
 def load_summary(dataset: str) -> dict | None:
     """The data's description written by ``lab prepare``; None where data were never prepared."""
-    path = files.results_dir(dataset) / "data.json"
+    path = files.result_path(dataset, "data")
     return files.read_json(path) if path.is_file() else None
 
 
@@ -248,7 +248,7 @@ def show_theory(name: str) -> None:
 
 def load_traces(dataset: str) -> dict | None:
     """What ``lab.traces`` wrote when the models were at hand; None where it did not."""
-    path = files.results_dir(dataset) / "traces.json"
+    path = files.result_path(dataset, "traces")
     return files.read_json(path) if path.is_file() else None
 
 

@@ -17,7 +17,7 @@ TOP = 15  # words of each class
 
 def write(config: Config, dataset: Dataset) -> dict:
     """Write ``data.json`` beside the result files, unless it already stands for the same data; returns it."""
-    path = files.results_dir(config.DATASET) / "data.json"
+    path = files.result_path(config.DATASET, "data")
     if path.is_file() and (old := files.read_json(path))["fingerprint"] == dataset.fingerprint:
         return old
     facts = describe(config, dataset)

@@ -252,7 +252,7 @@ def imitate(units: int, forces: Tensor, states: Tensor, steps: int, repeats: int
 def save(dataset: str, name: str, data: dict) -> None:
     """Keep the result of an experiment for the report; only real data is kept."""
     if dataset == "aclImdb":
-        files.write_json(files.results_dir("theory") / f"{name}.json", rounded(data))
+        files.write_json(files.result_path("theory", name), rounded(data))
 
 
 def load(name: str) -> dict | None:

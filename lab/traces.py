@@ -59,5 +59,5 @@ def write(dataset: str, seed: int = 2077) -> bool:
             )
         )
     facts = dict(runs={base: config.run_id for base, config in configs.items()}, reviews=reviews)
-    files.write_json(files.results_dir(dataset) / "traces.json", facts)
+    files.write_json(files.result_path(dataset, "traces"), facts)
     return True

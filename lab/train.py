@@ -44,7 +44,7 @@ def run(config: Config) -> dict:
 def exclusively(config: Parameters, train: Callable[[Parameters, Path, Path], dict]) -> dict:
     """Call ``train`` with the run's folder and its result file, while no other process trains the same run."""
     folder = run_folder(config)
-    path = files.results_dir(config.DATASET) / f"{config.run_id}.json"
+    path = files.result_path(config.DATASET, config.run_id)
     folder.mkdir(parents=True, exist_ok=True)
     lock, waited = filelock.FileLock(folder / ".train.lock"), False
     try:
@@ -347,7 +347,7 @@ def find_run(dataset: str, run_id: str | None = None, language: bool = False) ->
     losses = {
         name: files.read_json(path)["valid"]["loss"]
         for name in folders
-        if (path := files.results_dir(dataset) / f"{name}.json").is_file()
+        if (path := files.result_path(dataset, name)).is_file()
     }
     if not losses:
         raise LabError(f"数据集{dataset}还没有训练好的模型。请先用{command}训练。")

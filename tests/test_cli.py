@@ -85,7 +85,7 @@ def test_grid_skips_finished_cells_and_reports_a_failing_one(corpus):
     assert len(failures) == 1
     assert failures[0].startswith(broken.run_id)
     assert "第1行" in failures[0]
-    assert files.read_json(files.results_dir("aclImdb") / f"{cells[0].run_id}.json") == finished
+    assert files.read_json(files.result_path("aclImdb", cells[0].run_id)) == finished
     assert grid.is_finished(cells[1])
     assert (files.runs_dir("aclImdb") / cells[1].run_id / "03_train.ipynb").is_file()
 

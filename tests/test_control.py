@@ -115,7 +115,7 @@ def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
     result = control.run(config)
     assert result["run_id"] == "tfidf-logreg-s5"
     assert result["kind"] == "linear"
-    assert result == files.read_json(files.results_dir("aclImdb") / "tfidf-logreg-s5.json")
+    assert result == files.read_json(files.result_path("aclImdb", "tfidf-logreg-s5"))
 
     dataset = data.load(config)
 

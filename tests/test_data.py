@@ -239,7 +239,7 @@ def test_summary_counts(corpus):
     (corpus / "aclImdb/test/pos/5_9.txt").write_text(repeated)
     dataset = data.load(CONFIG)
     facts = summary.write(CONFIG, dataset)
-    assert facts == files.read_json(files.results_dir("aclImdb") / "data.json")
+    assert facts == files.read_json(files.result_path("aclImdb", "data"))
     assert facts["repeated"] == facts["repeated_across_test"] == 1
     for part in data.PARTS:
         assert sum(facts["length_counts"][part]) == dataset.sizes[part]

@@ -214,7 +214,7 @@ def test_interval_covers_the_true_value_as_often_as_it_says():
 def test_training_learns_and_repeats_itself(corpus, base):
     config = LanguageConfig(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.2, **SMALL | dict(MAX_TOKENS=4000))
     result = language.run(config)
-    path = files.results_dir("aclImdb") / f"{config.run_id}.json"
+    path = files.result_path("aclImdb", config.run_id)
     assert files.read_json(path) == result
     assert result["kind"] == "language_model"
     assert result["history"][-1]["tokens"] == 4000
@@ -241,7 +241,7 @@ class Stop(Exception):
 def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
     config = LanguageConfig(DROPOUT=0.3, **SMALL)
     whole = language.run(config)
-    (files.results_dir("aclImdb") / f"{config.run_id}.json").unlink()
+    files.result_path("aclImdb", config.run_id).unlink()
     real, starts = language.train_steps, []
 
     def stopping(model, optimizer, stream, span, *rest):

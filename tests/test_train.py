@@ -27,7 +27,7 @@ def timeless(result: dict) -> dict:
 def test_two_runs_give_the_same_result_file(corpus, base):
     config = Config(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.3, **SMALL)
     first = train.run(config)
-    path = files.results_dir("aclImdb") / f"{config.run_id}.json"
+    path = files.result_path("aclImdb", config.run_id)
     assert files.read_json(path) == first
     path.unlink()
     assert timeless(train.run(config)) == timeless(first)
@@ -107,7 +107,7 @@ class Stop(Exception):
 def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at):
     config = Config(N_LAYERS=2, DROPOUT=0.3, **SMALL)
     whole = train.run(config)
-    path = files.results_dir("aclImdb") / f"{config.run_id}.json"
+    path = files.result_path("aclImdb", config.run_id)
     path.unlink()
 
     real, epochs = train.train_epoch, []
