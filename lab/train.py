@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         if epoch <= len(history):
             continue
         at = time.perf_counter()
-        train_loss = train_epoch(model, adam, dataset.train, config, epoch)
+        train_loss, norms = train_epoch(model, adam, dataset.train, config, epoch)
         valid = evaluate(model, dataset.valid, device, "验证")
         history.append(
             dict(
@@ -86,6 +87,8 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
                 train_loss=train_loss,
                 valid_loss=valid["loss"],
                 valid_accuracy=valid["accuracy"],
+                grad_norm=statistics.median(norms),
+                grad_norm_max=max(norms),
                 seconds=time.perf_counter() - at,
             )
         )
@@ -122,23 +125,28 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     return result
 
 
-def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) -> float:
-    """Go once through the training reviews; returns the mean loss (nats per review)."""
+def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) -> tuple[float, list[float]]:
+    """Go once through the training reviews; returns the mean loss (nats per review) and each step's gradient norm.
+
+    The norm is that of all parameters together, before clipping.
+    """
     model.train()
     # Order and dropout depend on the epoch alone, so that a resumed run repeats an undisturbed one.
     torch.manual_seed(config.SEED * 1000 + epoch)
-    total = 0.0
+    total, norms = 0.0, []
     bar = tqdm(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False)
     for batch in data.batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
         total += take_gradient(model, batch) * len(batch.index)
-        if config.GRAD_CLIP:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.GRAD_CLIP)
+        limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
+        if not np.isfinite(total + norms[-1]):
+            raise LabError(
+                f"第{epoch}轮的训练损失或梯度不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。"
+            )
         adam.step()
-        if not np.isfinite(total):
-            raise LabError(f"第{epoch}轮的训练损失不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")
         bar.update(len(batch.index))
     bar.close()
-    return total / reviews.n
+    return total / reviews.n, norms
 
 
 def take_gradient(model, batch: data.Batch) -> float:

@@ -50,6 +50,21 @@ def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("clip", [0.0, 1e-3])
+def test_gradient_norms_are_those_before_clipping(corpus, clip):
+    config = Config(**SMALL | dict(BATCH_SIZE=32, GRAD_CLIP=clip))  # the 32 training reviews in one step
+    dataset = data.load(config)
+    rng = np.random.default_rng(0)
+    model = models.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
+    train.take_gradient(model, data.batch(dataset.train, np.arange(32)))
+    expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
+    _, norms = train.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
+    assert norms == pytest.approx([expected], rel=1e-4)
+    assert expected > 1e-3
+    left = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
+    assert left == pytest.approx(clip or expected, rel=1e-2)
+
+
 def test_result_file_says_what_it_stands_on(corpus):
     result = train.run(Config(**SMALL))
     assert result["kind"] == "classifier"
@@ -57,6 +72,7 @@ def test_result_file_says_what_it_stands_on(corpus):
     assert result["data"]["sizes"] == {"train": 32, "valid": 8, "test": 40}
     assert result["data"]["vectors"]["words"] == 11
     assert [epoch["epoch"] for epoch in result["history"]] == [1, 2, 3]
+    assert all(0 < epoch["grad_norm"] <= epoch["grad_norm_max"] for epoch in result["history"])
     assert {"torch", "spacy", "torchtext"} <= set(result["versions"])
     json.dumps(result, allow_nan=False)
 
