@@ -145,20 +145,23 @@ def _value(text: str):
 @data_options
 @click.option("--only", help="只运行名字匹配的配置，例如'lstm-1x*'。")
 @click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
+@parameters_option("03_train.ipynb")
 @workers_option
-def grid(dataset, data_dir, only, seeds, workers):
+def grid(dataset, data_dir, only, seeds, parameters, workers):
     """用papermill运行实验的16个配置；已完成的跳过，中断后可继续。"""
     use_data_dir(data_dir)
-    _grid(dataset, only, seeds, workers)
+    _grid(only, seeds, _values(dataset, parameters), workers)
 
 
-def _grid(dataset, only, seeds, workers) -> None:
+def _grid(only, seeds, settings: dict, workers) -> None:
     from lab import grid as lab_grid
     from lab import traces
 
-    cells = [cell for seed in seeds for cell in lab_grid.configs(DATASET=dataset, SEED=seed)]
+    if "SEED" in settings:
+        raise LabError("实验表的种子请用--seed设定，可重复。")
+    cells = [cell for seed in seeds for cell in lab_grid.configs(**settings, SEED=seed)]
     failures = lab_grid.run(lab_grid.select(cells, only), workers)
-    traces.write(dataset)
+    traces.write(settings["DATASET"])
     if failures:
         raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
 
@@ -223,7 +226,7 @@ def everything(dataset, data_dir, workers):
     use_data_dir(data_dir)
     _prepare(dataset, 2077)
     try:
-        _grid(dataset, None, [2077], workers)
+        _grid(None, [2077], {"DATASET": dataset}, workers)
     finally:
         _report(dataset)
 

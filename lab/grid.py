@@ -11,18 +11,24 @@ import filelock
 from tqdm.auto import tqdm
 
 from lab import files
-from lab.config import Config
+from lab.config import Config, from_dict
 from lab.errors import LabError
 from lab.notebook import execute
 
 
 def configs(**common) -> list[Config]:
-    """The 16 cells: {RNN, LSTM} x layers {1, 2, 5} x directions {1, 2} at 100 dimensions, 1 layer at 300 too."""
+    """The 16 cells: {RNN, LSTM} x layers {1, 2, 5} x directions {1, 2} at 100 dimensions, 1 layer at 300 too.
+
+    ``common`` are the parameters of all of them; one that the cells differ in is a ``LabError``.
+    """
     cells = [(100, layers) for layers in (1, 2, 5)] + [(300, 1)]
-    return [
-        Config(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional, EMBEDDING_DIM=dim, **common)
+    rows = [
+        dict(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional, EMBEDDING_DIM=dim)
         for (dim, layers), bidirectional, base in itertools.product(cells, (False, True), ("RNN", "LSTM"))
     ]
+    if fixed := [name for name in common if name in rows[0]]:
+        raise LabError(f"参数{fixed[0]}由实验表的每一格决定，不能统一设定。请用--only挑选配置，或用lab train单独训练。")
+    return [from_dict(row | common) for row in rows]
 
 
 def controls(**common) -> list[Config]:

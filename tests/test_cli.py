@@ -49,6 +49,9 @@ def test_train_then_predict(corpus):
         (["prepare", "--dataset", "imdb"], "imdb"),
         (["prepare", "--data-dir", "/nowhere/at/all"], "/nowhere/at/all"),
         (["grid", "--only", "gru*"], "gru"),
+        (["grid", "-p", "N_LAYERS", "2"], "--only"),
+        (["grid", "-p", "SEED", "1"], "--seed"),
+        (["grid", "-p", "GRAD_CLAP", "1"], "GRAD_CLIP"),
         (["predict", "A film."], "lab train"),
         (["report", "--dataset", "nothing"], "nothing"),
     ],
@@ -72,6 +75,7 @@ def test_grid_is_the_lab_sheets_16_cells():
         "lstm-1x1-300d-s2077",
         "lstm-1x2-300d-s2077",
     ]
+    assert grid.configs(GRAD_CLIP=1.0)[0].run_id == "rnn-1x1-100d-s2077-clip1"
 
 
 def test_grid_skips_finished_cells_and_reports_a_failing_one(corpus):
