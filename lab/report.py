@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,86 @@ def reference_table(results: list[dict]) -> pd.DataFrame:
                 "参考值在区间内": "是" if inside else "否",
             }
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def in_table(results: list[dict]) -> list[dict]:
+    """The runs of the lab sheet's cells in the table's order; controls and other settings are left out."""
+    return [run for seeds in statistics.by_cell(results).values() for run in seeds.values()]
+
+
+SHORT = 0.015  # this far below the reference, a cell is looked into
+
+
+def short_cells(results: list[dict]) -> dict[statistics.Cell, list[dict]]:
+    """The runs of every cell whose mean accuracy is more than ``SHORT`` below the reference."""
+    return {
+        cell: list(seeds.values())
+        for cell, seeds in statistics.by_cell(results).items()
+        if seeds and _accuracy(seeds.values()) < statistics.REFERENCE[cell] - SHORT
+    }
+
+
+def _accuracy(runs: Iterable[dict], part: str = "test") -> float:
+    return float(np.mean([run[part]["accuracy"] for run in runs]))
+
+
+def short_table(results: list[dict]) -> pd.DataFrame:
+    """What became of the cells that fall short: losses of the chosen epoch and gradient norms, means over seeds."""
+    rows = []
+    for cell, runs in short_cells(results).items():
+        chosen = [run["history"][run["best_epoch"] - 1] for run in runs]
+        epochs = [epoch for run in runs for epoch in run["history"]]
+        norms = [(epoch["grad_norm"], epoch["grad_norm_max"]) for epoch in epochs if "grad_norm" in epoch]
+        rows.append(
+            {
+                "配置": cell.label,
+                "与参考之差": f"{(_accuracy(runs) - statistics.REFERENCE[cell]) * 100:+.2f}",
+                "选中的轮": "、".join(str(run["best_epoch"]) for run in runs),
+                "训练损失": np.mean([epoch["train_loss"] for epoch in chosen]),
+                "验证损失": np.mean([epoch["valid_loss"] for epoch in chosen]),
+                "损失回升的轮": f"{sum(map(rises, runs))}/{sum(len(run['history']) - 1 for run in runs)}",
+                "梯度范数：中位": f"{np.median([median for median, _ in norms]):.2f}" if norms else "–",
+                "最大": f"{max(largest for _, largest in norms):.1f}" if norms else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def rises(run: dict) -> int:
+    """In how many epochs the training loss went up: optimization stumbled, which is not overfitting."""
+    losses = [epoch["train_loss"] for epoch in run["history"]]
+    return sum(after > before for before, after in itertools.pairwise(losses))
+
+
+def settings_table(results: list[dict]) -> pd.DataFrame:
+    """Runs with other settings (gradient clipping, dropout ...) beside those of the same cell and seeds without."""
+    tagged = [name for name, field in PARAMETERS.items() if field.metadata["tag"] and name != "PRETRAINED"]
+    found = {}
+    for result in results:
+        config = result["config"]
+        changed = {name: config[name] for name in tagged if config[name] != PARAMETERS[name].default}
+        if changed:
+            found[str(changed)] = Config(DATASET=config["DATASET"], **changed), changed
+    plain_runs = statistics.by_cell(results)
+    rows = []
+    for settings, changed in found.values():
+        for cell, seeds in statistics.by_cell(results, settings).items():
+            before = [plain_runs[cell][seed] for seed in seeds if seed in plain_runs[cell]]
+            if seeds and len(before) == len(seeds):
+                change = _accuracy(seeds.values()) - _accuracy(before)
+                rows.append(
+                    {
+                        "配置": cell.label,
+                        "改动": "，".join(f"`{name}={value:g}`" for name, value in changed.items()),
+                        "种子数": len(seeds),
+                        "验证：默认": _accuracy(before, "valid") * 100,
+                        "改动后": _accuracy(seeds.values(), "valid") * 100,
+                        "测试：默认": accuracy_text(before),
+                        "测试：改动后": accuracy_text(list(seeds.values())),
+                        "差": f"{change * 100:+.2f}",
+                    }
+                )
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,186 @@
+"""Tables and sentences of the report, from made-up result files whose truth is worked by hand."""
+
+import base64
+
+import numpy as np
+import pytest
+
+from lab import report, statistics, train
+from lab.config import Config
+
+N = 2000
+LABELS = np.arange(N) % 2
+LENGTHS = np.resize([50, 250, 1500], N)
+LOSSES = [(0.6, 0.5, 1.0), (0.4, 0.4, 2.0), (0.5, 0.6, 40.0), (0.2, 0.7, 3.0)]  # train, valid, largest norm
+
+
+def run(accuracy: float, wrong_from: int = 0, **settings) -> dict:
+    """The result file of a model that is wrong on a block of reviews, which starts at ``wrong_from``."""
+    config = Config(**settings)
+    right = np.ones(N, dtype=bool)
+    right[wrong_from : wrong_from + round((1 - accuracy) * N)] = False
+    probability = np.where(right, 0.9, 0.1) * LABELS + np.where(right, 0.1, 0.9) * (1 - LABELS)
+    return dict(
+        kind="classifier",
+        run_id=config.run_id,
+        config=config.as_dict(),
+        data=dict(
+            fingerprint=f"f{config.SEED}",
+            vectors=dict(
+                name=config.VECTORS if config.VECTORS == "random" else f"{config.VECTORS}.{config.EMBEDDING_DIM}d",
+                words=7,
+                complete=False,
+                covered_words=0.5,
+                covered_tokens=0.75,
+            ),
+        ),
+        history=[
+            dict(epoch=at, train_loss=a, valid_loss=b, grad_norm=norm / 2, grad_norm_max=norm)
+            for at, (a, b, norm) in enumerate(LOSSES, 1)
+        ],
+        best_epoch=2,
+        valid=dict(loss=1 - accuracy, accuracy=accuracy + 0.01),
+        test=dict(
+            n=N,
+            accuracy=float(right.mean()),
+            right=train.encode_bits(right),
+            probability=base64.b64encode(probability.astype("<f2").tobytes()).decode(),
+        ),
+        seconds=60.0,
+    )
+
+
+@pytest.fixture
+def results():
+    """RNN 1-1 at two seeds, well below the reference; LSTM 1-1 above it; a clipped RNN and a control."""
+    return [
+        run(0.70),
+        run(0.72, SEED=2078),
+        run(0.86, MODEL_BASE="LSTM"),
+        run(0.78, GRAD_CLIP=1.0),
+        run(0.80, VECTORS="random", MODEL_BASE="LSTM"),
+    ]
+
+
+def test_only_the_tables_own_runs_are_in_it(results):
+    assert [result["run_id"] for result in report.in_table(results)] == [
+        "rnn-1x1-100d-s2077",
+        "rnn-1x1-100d-s2078",
+        "lstm-1x1-100d-s2077",
+    ]
+
+
+def test_accuracies_with_interval_or_spread(results):
+    row = report.accuracy_table(results).set_index("N_L-N_D").loc["1-1"]
+    assert row["RNN 100维"] == "**71.00** ± 1.41（2个种子）"
+    low, high = statistics.wilson(1720, N)
+    assert row["LSTM 100维"] == f"**86.00** [{low * 100:.2f}, {high * 100:.2f}]"
+    assert row["RNN 300维"] == report.MISSING
+    assert report.accuracy_table(results).set_index("N_L-N_D").loc["5-2", "LSTM 300维"] == "–"  # no such cell
+
+
+def test_reference_beside_every_cell(results):
+    table = report.reference_table(results).set_index("配置")
+    assert len(table) == 16
+    lstm, rnn = table.loc["LSTM 1-1（100维）"], table.loc["RNN 1-1（100维）"]
+    assert (lstm["差"], lstm["参考值在区间内"]) == ("+0.43", "是")  # 86.00 - 85.57
+    assert (rnn["差"], rnn["参考值在区间内"]) == ("-6.22", "否")  # 71.00 - 77.22
+    assert table.loc["LSTM 5-2（100维）", "差"] == report.MISSING
+
+
+def test_cells_that_fall_short(results):
+    cells = report.short_cells(results)
+    assert {cell.label: len(runs) for cell, runs in cells.items()} == {"RNN 1-1（100维）": 2}
+    row = report.short_table(results).iloc[0]
+    assert row["与参考之差"] == "-6.22"
+    assert row["选中的轮"] == "2、2"
+    assert (row["训练损失"], row["验证损失"]) == (pytest.approx(0.4), pytest.approx(0.4))
+    assert row["损失回升的轮"] == "2/6"
+    assert (row["梯度范数：中位"], row["最大"]) == ("1.25", "40.0")
+    just_above = [run(0.7722 - report.SHORT + 0.0008)]
+    assert not report.short_cells(just_above)
+    assert report.short_table([]).empty
+
+
+def test_older_results_have_no_gradient_norms(results):
+    for epoch in results[0]["history"]:
+        del epoch["grad_norm"], epoch["grad_norm_max"]
+    assert report.short_table(results[:1]).iloc[0]["梯度范数：中位"] == "–"
+
+
+def test_other_settings_beside_the_same_seeds(results):
+    table = report.settings_table(results)
+    assert len(table) == 1  # the control with random vectors has a table of its own
+    row = table.iloc[0]
+    assert (row["配置"], row["改动"], row["种子数"]) == ("RNN 1-1（100维）", "`GRAD_CLIP=1`", 1)
+    assert row["差"] == "+8.00"  # beside seed 2077 alone
+    assert (row["验证：默认"], row["改动后"]) == (pytest.approx(71), pytest.approx(79))
+    assert report.settings_table(results[:3]).empty
+    assert report.settings_table(results[1:]).empty  # nothing to compare with
+
+
+def test_controls(results):
+    table = report.control_table(results, []).set_index("模型")["运行数"]
+    assert table.to_dict() == {
+        "RNN，1层单向，GloVe": 2,
+        "RNN，1层单向，随机词向量": 0,
+        "LSTM，1层单向，GloVe": 1,
+        "LSTM，1层单向，随机词向量": 1,
+        "TF-IDF（词与词对）加逻辑回归": 0,
+    }
+    linear = run(0.88, wrong_from=1000) | dict(kind="linear", run_id="tfidf-logreg-s2077")
+    sentence = report.control_sentence(report.in_table(results), [linear])
+    assert "88.00%，高于" in sentence
+    assert "280篇只有线性模型判对，240篇只有循环网络判对" in sentence  # 0.14 * N and 0.12 * N, no overlap
+    assert report.control_sentence(results, []) == f"线性对照：{report.MISSING}。"
+
+
+def test_accuracy_by_length(results):
+    summary = dict(
+        sizes=dict(test=N),
+        test_labels=base64.b64encode(np.packbits(LABELS.astype(bool)).tobytes()).decode(),
+        test_lengths=base64.b64encode(LENGTHS.astype("<u2").tobytes()).decode(),
+    )
+    table = report.length_table(results, summary)
+    rows = table[table["base"] == "LSTM"].set_index("bin")
+    assert rows["reviews"].to_dict() == {"≤100": 667, "201–300": 667, ">1000": 666}
+    right = np.arange(N) >= 280
+    assert rows.loc[">1000", "accuracy"] == right[LENGTHS == 1500].mean()
+    assert rows["low"].lt(rows["accuracy"]).all()
+    assert rows["high"].gt(rows["accuracy"]).all()
+    assert report.length_sentence(table).count("个词元的影评上是") == 4
+
+
+def test_repeated_reviews(results):
+    repeated = np.arange(N) < 100  # all of them wrong in the best run
+    summary = dict(
+        sizes=dict(test=N),
+        repeated=120,
+        repeated_across_test=80,
+        test_repeated=base64.b64encode(np.packbits(repeated).tobytes()).decode(),
+    )
+    sentence = report.repeated_sentence(report.in_table(results), summary)
+    assert "120篇与另一篇完全相同" in sentence
+    assert "80篇也出现在训练集" in sentence
+    assert "由86.00%变为90.53%（+4.53个百分点）" in sentence  # 1720 of 1900
+
+
+def test_sentences_of_the_best_run(results):
+    assert report.best_run(results)["run_id"] == "lstm-1x1-100d-s2077"
+    headline = report.headline(report.in_table(results))
+    assert "`rnn-1x1-100d-s2078`，测试准确率72.00%" in headline
+    assert "`lstm-1x1-100d-s2077`，测试准确率86.00%" in headline
+    best = report.best_run(results)
+    assert report.confusion_matrix(LABELS, report.probabilities(best)).tolist() == [[860, 140], [140, 860]]
+    # Both bins hold 1,000 reviews and say 0.1 and 0.9 where 0.14 and 0.86 are positive.
+    assert "平均相差4.0个百分点" in report.calibration_sentence(LABELS, best)
+    assert "Brier分数0.122" in report.calibration_sentence(LABELS, best)  # 0.86 * 0.01 + 0.14 * 0.81
+
+
+def test_nothing_run_is_said_so():
+    verdicts = statistics.verdicts([])
+    assert report.conclusion([], verdicts) == f"{report.MISSING}。"
+    assert report.headline([]).count(report.MISSING) == 2
+    assert report.standing([]) == "还没有运行"
+    assert "16格未运行" in report.foundation("aclImdb", [], None)
+    assert report.curves_sentence([]) == "学习曲线："
