@@ -180,6 +180,35 @@ def short_table(results: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def short_sentence(results: list[dict]) -> str:
+    """Which cells fall short, and how their training went beside that of the others."""
+    short = short_cells(results)
+    limit = f"比参考低{SHORT * 100:.1f}个百分点以上"
+    if not short:
+        return f"没有一格的均值{limit}。"
+    names = "、".join(cell.label for cell in short)
+    low = [run for runs in short.values() for run in runs]
+    low_ids = {run["run_id"] for run in low}
+    others = [run for run in in_table(results) if run["run_id"] not in low_ids]
+
+    def share(runs):
+        return sum(map(rises, runs)) / sum(len(run["history"]) - 1 for run in runs)
+
+    text = f"均值{limit}的有{len(short)}格：{names}。它们的训练损失在{share(low):.0%}的轮次里比前一轮高"
+    if others:
+        text += f"（其余的格是{share(others):.0%}）"
+    text += "：损失回升是优化在途中走偏，与过拟合无关。"
+    norms = [epoch for run in low for epoch in run["history"] if "grad_norm" in epoch]
+    if norms:
+        median = np.median([epoch["grad_norm"] for epoch in norms])
+        largest = max(epoch["grad_norm_max"] for epoch in norms)
+        text += (
+            f"梯度范数的最大值是中位数的{largest / median:,.0f}倍；"
+            "Adam把这样的一步记进梯度平方的滑动平均（衰减0.999），此后上千步的步长都被它压小。"
+        )
+    return text
+
+
 def rises(run: dict) -> int:
     """In how many epochs the training loss went up: optimization stumbled, which is not overfitting."""
     losses = [epoch["train_loss"] for epoch in run["history"]]
@@ -515,6 +544,18 @@ def runs_table(results: list[dict]) -> pd.DataFrame:
         for result in results
     ]
     return pd.DataFrame(rows)
+
+
+def films_sentence(results: list[dict]) -> str:
+    """How much higher validation accuracy is than test accuracy, and why."""
+    gap = (_accuracy(results, "valid") - _accuracy(results)) * 100
+    text = f"这些运行的验证准确率平均比测试准确率{'高' if gap > 0 else '低'}{abs(gap):.1f}个百分点"
+    if gap > 0 and results[0]["config"]["DATASET"] == "aclImdb":
+        text += (
+            "：测试集里的电影不出现在训练影评里（Maas等，2011），而验证集是从训练影评中划出来的，"
+            "同一部电影的其他影评就在训练集里"
+        )
+    return text + "。"
 
 
 def confusion_matrix(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:

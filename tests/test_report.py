@@ -102,6 +102,20 @@ def test_cells_that_fall_short(results):
     assert report.short_table([]).empty
 
 
+def test_why_cells_fall_short_in_words(results):
+    sentence = report.short_sentence(report.in_table(results))
+    assert "有1格：RNN 1-1（100维）。" in sentence
+    assert "33%的轮次里比前一轮高（其余的格是33%）" in sentence
+    assert "中位数的32倍" in sentence  # 40 beside 1.25
+    assert report.short_sentence([run(0.86, MODEL_BASE="LSTM")]) == "没有一格的均值比参考低1.5个百分点以上。"
+
+
+def test_validation_beside_test(results):
+    assert "高1.0个百分点：测试集里的电影" in report.films_sentence(results)
+    sample = [run(0.7, DATASET="sample")]
+    assert report.films_sentence(sample) == "这些运行的验证准确率平均比测试准确率高1.0个百分点。"
+
+
 def test_older_results_have_no_gradient_norms(results):
     for epoch in results[0]["history"]:
         del epoch["grad_norm"], epoch["grad_norm_max"]
