@@ -221,8 +221,22 @@ def keep_freed_memory() -> None:
 
     Fresh memory from the system costs ten times as much as writing to it: every page of it is cleared first.
     """
+    if (library := c_library()) is not None:
+        for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+            library.mallopt(option, value)
+
+
+def give_back_memory() -> None:
+    """Return what the process has freed: now and then, or the holes between its blocks add up."""
+    if (library := c_library()) is not None:
+        library.malloc_trim(0)
+
+
+@functools.cache
+def c_library() -> ctypes.CDLL | None:
+    """The C library where it is glibc, whose memory can be steered."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018 - raises where this is another library
-        for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
-            library.mallopt(option, value)
+        return library
+    return None

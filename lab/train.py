@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from lab import data, files, models, optimizer, vectors
+from lab import data, files, models, optimizer, recurrent, vectors
 from lab.config import Config, LanguageConfig, Parameters, from_dict
 from lab.errors import LabError
 
@@ -94,6 +94,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         )
         if valid["loss"] <= min(past["valid_loss"] for past in history):
             best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        recurrent.give_back_memory()
         save_checkpoint(folder, stamp, model, adam, history, best, spent + time.perf_counter() - started)
 
     model.load_state_dict(best)
@@ -152,6 +153,9 @@ def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) 
 def take_gradient(model, batch: data.Batch) -> float:
     """Put the gradient of a batch's mean loss (nats per review) into the parameters; returns that loss."""
     device = model.head.weight.device
+    words = model.embedding.weight
+    # The gradient of every word, a place in memory for all steps: new ones would leave holes between them.
+    dense = torch.zeros_like(words) if words.grad is None else words.grad.zero_()
     model.zero_grad()
     total = 0.0
     # The portions' gradients add up; a laptop's memory holds the activations of one.
@@ -160,7 +164,9 @@ def take_gradient(model, batch: data.Batch) -> float:
         loss = F.binary_cross_entropy_with_logits(logits, part.labels.to(device), reduction="sum") / len(batch.index)
         loss.backward()
         total += loss.item()
-    model.embedding.weight.grad = model.embedding.weight.grad.to_dense()  # plain Adam moves every row
+        dense += words.grad  # sparse: a row for each token
+        words.grad = None
+    words.grad = dense  # plain Adam moves every row
     return total
 
 
