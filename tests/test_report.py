@@ -1,11 +1,13 @@
 """Tables and sentences of the report, from made-up result files whose truth is worked by hand."""
 
 import base64
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lab import report, statistics, train
+from lab import files, report, statistics, train
 from lab.config import Config
 
 N = 2000
@@ -198,3 +200,19 @@ def test_nothing_run_is_said_so():
     assert report.standing([]) == "还没有运行"
     assert "16格未运行" in report.foundation("aclImdb", [], None)
     assert report.curves_sentence([]) == "学习曲线："
+
+
+def test_readme_shows_the_results_that_are_tracked(monkeypatch):
+    monkeypatch.delenv("LAB_HOME", raising=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "report/results/aclImdb"], cwd=files.PROJECT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    tracked = {Path(name).stem for name in listed.stdout.split()}
+    readme = (files.PROJECT / "README.md").read_text(encoding="utf-8")
+    results = [result for result in report.load_results("aclImdb") if result["run_id"] in tracked]
+    for row in report.accuracy_table(report.in_table(results)).itertuples(index=False):
+        assert f"| {' | '.join(row)} |" in readme
+    linear = [result for result in report.load_results("aclImdb", "linear") if result["run_id"] in tracked]
+    assert report.accuracy_text(linear) in readme
