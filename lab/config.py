@@ -115,7 +115,7 @@ class LanguageConfig(Parameters):
     TIED: bool = parameter(True, "输出层是否与词嵌入共用权重", tag="untied")
     BATCH_SIZE: int = parameter(64, "并排读的文本流数", tag="b", low=1, high=100_000)
     BPTT_LEN: int = parameter(35, "截断BPTT每次展开的步数", tag="t", low=1, high=10_000)
-    MAX_TOKENS: int = parameter(40_000_000, "训练词元数的预算", tag="m", low=1, high=10**12)
+    MAX_TOKENS: int = parameter(30_000_000, "训练词元数的预算", tag="m", low=1, high=10**12)
     N_EPOCHS: int = parameter(5, "训练文本最多读几遍；预算先用完则提前结束", tag="e", low=1, high=1000)
     MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
     LEARNING_RATE: float = parameter(5e-3, "Adam的初始学习率，随预算线性降到0", tag="lr", low=1e-8, high=10.0)
