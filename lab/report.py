@@ -124,7 +124,7 @@ def reference_table(results: list[dict]) -> pd.DataFrame:
             "参考值在区间内": MISSING,
         }
         if seeds:
-            mean = np.mean([run["test"]["accuracy"] for run in seeds.values()])
+            mean = _accuracy(seeds.values())
             row |= {"本次（均值）": f"{mean * 100:.2f}", "差": f"{(mean - reference) * 100:+.2f}"}
         if 2077 in seeds:
             low, high = interval(seeds[2077])
@@ -163,8 +163,8 @@ def short_table(results: list[dict]) -> pd.DataFrame:
     rows = []
     for cell, runs in short_cells(results).items():
         chosen = [run["history"][run["best_epoch"] - 1] for run in runs]
-        epochs = [epoch for run in runs for epoch in run["history"]]
-        norms = [(epoch["grad_norm"], epoch["grad_norm_max"]) for epoch in epochs if "grad_norm" in epoch]
+        norms = gradient_norms(runs)
+        up, of = rises(runs)
         rows.append(
             {
                 "配置": cell.label,
@@ -172,9 +172,9 @@ def short_table(results: list[dict]) -> pd.DataFrame:
                 "选中的轮": "、".join(str(run["best_epoch"]) for run in runs),
                 "训练损失": np.mean([epoch["train_loss"] for epoch in chosen]),
                 "验证损失": np.mean([epoch["valid_loss"] for epoch in chosen]),
-                "损失回升的轮": f"{sum(map(rises, runs))}/{sum(len(run['history']) - 1 for run in runs)}",
-                "梯度范数：中位": f"{np.median([median for median, _ in norms]):.2f}" if norms else "–",
-                "最大": f"{max(largest for _, largest in norms):.1f}" if norms else "–",
+                "损失回升的轮": f"{up}/{of}",
+                "梯度范数：中位": f"{norms[0]:.2f}" if norms else "–",
+                "最大": f"{norms[1]:.1f}" if norms else "–",
             }
         )
     return pd.DataFrame(rows)
@@ -192,27 +192,34 @@ def short_sentence(results: list[dict]) -> str:
     others = [run for run in in_table(results) if run["run_id"] not in low_ids]
 
     def share(runs):
-        return sum(map(rises, runs)) / sum(len(run["history"]) - 1 for run in runs)
+        up, of = rises(runs)
+        return up / of
 
     text = f"均值{limit}的有{len(short)}格：{names}。它们的训练损失在{share(low):.0%}的轮次里比前一轮高"
     if others:
         text += f"（其余的格是{share(others):.0%}）"
     text += "：损失回升是优化在途中走偏，与过拟合无关。"
-    norms = [epoch for run in low for epoch in run["history"] if "grad_norm" in epoch]
-    if norms:
-        median = np.median([epoch["grad_norm"] for epoch in norms])
-        largest = max(epoch["grad_norm_max"] for epoch in norms)
+    if norms := gradient_norms(low):
         text += (
-            f"梯度范数的最大值是中位数的{largest / median:,.0f}倍；"
+            f"梯度范数的最大值是中位数的{norms[1] / norms[0]:,.0f}倍；"
             "Adam把这样的一步记进梯度平方的滑动平均（衰减0.999），此后上千步的步长都被它压小。"
         )
     return text
 
 
-def rises(run: dict) -> int:
-    """In how many epochs the training loss went up: optimization stumbled, which is not overfitting."""
-    losses = [epoch["train_loss"] for epoch in run["history"]]
-    return sum(after > before for before, after in itertools.pairwise(losses))
+def rises(runs: list[dict]) -> tuple[int, int]:
+    """In how many epochs, of how many, the training loss went up: optimization stumbled, which is not overfitting."""
+    losses = [[epoch["train_loss"] for epoch in run["history"]] for run in runs]
+    steps = [after > before for each in losses for before, after in itertools.pairwise(each)]
+    return sum(steps), len(steps)
+
+
+def gradient_norms(runs: list[dict]) -> tuple[float, float] | None:
+    """Median and largest gradient norm of the runs' steps; None where their files are older than these."""
+    epochs = [epoch for run in runs for epoch in run["history"] if "grad_norm" in epoch]
+    if not epochs:
+        return None
+    return float(np.median([epoch["grad_norm"] for epoch in epochs])), max(epoch["grad_norm_max"] for epoch in epochs)
 
 
 def settings_table(results: list[dict]) -> pd.DataFrame:
@@ -223,10 +230,10 @@ def settings_table(results: list[dict]) -> pd.DataFrame:
         config = result["config"]
         changed = {name: config[name] for name in tagged if config[name] != PARAMETERS[name].default}
         if changed:
-            found[str(changed)] = Config(DATASET=config["DATASET"], **changed), changed
+            found[Config(**changed)] = changed
     plain_runs = statistics.by_cell(results)
     rows = []
-    for settings, changed in found.values():
+    for settings, changed in found.items():
         for cell, seeds in statistics.by_cell(results, settings).items():
             before = [plain_runs[cell][seed] for seed in seeds if seed in plain_runs[cell]]
             if seeds and len(before) == len(seeds):
@@ -509,7 +516,7 @@ def conclusion(results: list[dict], verdicts: pd.DataFrame) -> str:
     if not results:
         return f"{MISSING}。"
     cells = statistics.by_cell(results)
-    means = {cell: np.mean([run["test"]["accuracy"] for run in runs.values()]) for cell, runs in cells.items() if runs}
+    means = {cell: _accuracy(runs.values()) for cell, runs in cells.items() if runs}
     lines = []
     pairs = [(cell, cell._replace(base="RNN")) for cell in means if cell.base == "LSTM"]
     gaps = [(means[lstm] - means[rnn]) * 100 for lstm, rnn in pairs if rnn in means]
