@@ -59,31 +59,36 @@ class ClassSoftmax(nn.Module):
             inside = (low <= targets) & (targets < high)
             choice = torch.where(inside, self.cutoffs[0] + place, choice)
             members.append(inside.nonzero().squeeze(1))
-        result = self._first(features).gather(1, choice[:, None]).squeeze(1)
-        for (low, high), rows in zip(self._spans(), members, strict=True):
+        first, *classes = self._parts()
+        result = _log_softmax(features, first).gather(1, choice[:, None]).squeeze(1)
+        for (low, _), rows, part in zip(self._spans(), members, classes, strict=True):
             if len(rows):
-                within = self._within(features[rows], low, high).gather(1, (targets[rows] - low)[:, None]).squeeze(1)
+                within = _log_softmax(features[rows], part).gather(1, (targets[rows] - low)[:, None]).squeeze(1)
                 result = result.index_add(0, rows, within)
         return result
 
     def distribution(self, features: torch.Tensor) -> torch.Tensor:
         """features (N, E) -> ln P of every word (N, V)."""
-        first = self._first(features)
-        words = [first[:, : self.cutoffs[0]]]
-        for place, (low, high) in enumerate(self._spans()):
-            words.append(first[:, self.cutoffs[0] + place, None] + self._within(features, low, high))
-        return torch.cat(words, 1)
+        first, *classes = (_log_softmax(features, part) for part in self._parts())
+        words, chosen = first.tensor_split([self.cutoffs[0]], 1)
+        return torch.cat([words, *(chosen[:, [place]] + within for place, within in enumerate(classes))], 1)
 
     def _spans(self) -> list[tuple[int, int]]:
         return list(zip(self.cutoffs[:-1], self.cutoffs[1:], strict=True))
 
-    def _first(self, features: torch.Tensor) -> torch.Tensor:
-        weight = torch.cat([self.weight[: self.cutoffs[0]], self.classes])
-        bias = torch.cat([self.bias[: self.cutoffs[0]], self.class_bias])
-        return F.linear(features, weight, bias).log_softmax(1)  # (N, cutoffs[0] + C)
+    def _parts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Weight and bias of the first step (frequent words, then classes), then of each class.
 
-    def _within(self, features: torch.Tensor, low: int, high: int) -> torch.Tensor:
-        return F.linear(features, self.weight[low:high], self.bias[low:high]).log_softmax(1)
+        The rows are split once: each slice taken by itself would have a gradient as large as the whole table.
+        """
+        sizes = [self.cutoffs[0], *(high - low for low, high in self._spans())]
+        weights, biases = self.weight.split(sizes), self.bias.split(sizes)
+        first = torch.cat([weights[0], self.classes]), torch.cat([biases[0], self.class_bias])
+        return [first, *zip(weights[1:], biases[1:], strict=True)]
+
+
+def _log_softmax(features: torch.Tensor, part: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return F.linear(features, *part).log_softmax(1)
 
 
 class LanguageModel(nn.Module):
@@ -107,8 +112,9 @@ class LanguageModel(nn.Module):
 
 
 def cutoffs(vocab_size: int) -> list[int]:
-    """Where the classes of rarer words begin: after a tenth and after four tenths of the vocabulary."""
-    return [vocab_size // 10, 4 * vocab_size // 10] if vocab_size >= 1000 else [vocab_size // 2]
+    """Where the classes of rarer words begin. A short first part is quick: 2 % of the words are 73 % of the text."""
+    shares = (0.02, 0.05, 0.125, 0.25, 0.5) if vocab_size >= 1000 else (0.5,)
+    return [int(share * vocab_size) for share in shares]
 
 
 def build(config: LanguageConfig, table: np.ndarray) -> LanguageModel:
