@@ -181,28 +181,40 @@ def short_table(results: list[dict]) -> pd.DataFrame:
 
 
 def short_sentence(results: list[dict]) -> str:
-    """Which cells fall short, and how their training went beside that of the others."""
+    """Which cells fall short, and what the evidence says of why: gradient norms, clipped runs, the vectors' coverage."""
     short = short_cells(results)
     limit = f"比参考低{SHORT * 100:.1f}个百分点以上"
     if not short:
         return f"没有一格的均值{limit}。"
-    names = "、".join(cell.label for cell in short)
-    low = [run for runs in short.values() for run in runs]
-    low_ids = {run["run_id"] for run in low}
-    others = [run for run in in_table(results) if run["run_id"] not in low_ids]
-
-    def share(runs):
-        up, of = rises(runs)
-        return up / of
-
-    text = f"均值{limit}的有{len(short)}格：{names}。它们的训练损失在{share(low):.0%}的轮次里比前一轮高"
-    if others:
-        text += f"（其余的格是{share(others):.0%}）"
-    text += "：损失回升是优化在途中走偏，与过拟合无关。"
-    if norms := gradient_norms(low):
+    text = f"均值{limit}的有{len(short)}格：{'、'.join(cell.label for cell in short)}。"
+    if norms := gradient_norms([run for runs in short.values() for run in runs]):
         text += (
-            f"梯度范数的最大值是中位数的{norms[1] / norms[0]:,.0f}倍；"
+            f"它们每步的梯度范数，最大值是中位数的{norms[1] / norms[0]:,.0f}倍；"
             "Adam把这样的一步记进梯度平方的滑动平均（衰减0.999），此后上千步的步长都被它压小。"
+        )
+    clipped = [
+        (cell, before, after)
+        for changed, cell, before, after in paired_settings(results)
+        if cell in short and list(changed) == ["GRAD_CLIP"]
+    ]
+    if clipped:
+        reference, before, after = (
+            np.mean([statistics.REFERENCE[cell] for cell, _, _ in clipped]),
+            np.mean([_accuracy(before) for _, before, _ in clipped]),
+            np.mean([_accuracy(after) for _, _, after in clipped]),
+        )
+        closed = (after - before) / (reference - before)
+        text += (
+            f"其中{len(clipped)}格以相同的种子加上梯度裁剪再训练，测试准确率平均由{before:.2%}变为{after:.2%}"
+            f"（参考为{reference:.2%}），"
+        )
+        text += f"补上缺口的{closed:.0%}" if closed > 0 else "缺口没有缩小"
+        text += "：缺口主要来自偶发的大梯度。" if closed >= 0.5 else "：偶发的大梯度解释不了大半的缺口。"
+    covered = {run["config"]["EMBEDDING_DIM"]: run["data"]["vectors"]["covered_tokens"] for run in in_table(results)}
+    if any(cell.dim == 300 for cell in short) and covered.get(100, 0) > covered[300]:
+        text += (
+            f"300维的词向量只覆盖训练集词元的{covered[300]:.1%}，少于100维的{covered[100]:.1%}，"
+            "其余的词从随机向量开始：300维的格不是在同样多的预训练词上比较。"
         )
     return text
 
@@ -222,8 +234,8 @@ def gradient_norms(runs: list[dict]) -> tuple[float, float] | None:
     return float(np.median([epoch["grad_norm"] for epoch in epochs])), max(epoch["grad_norm_max"] for epoch in epochs)
 
 
-def settings_table(results: list[dict]) -> pd.DataFrame:
-    """Runs with other settings (gradient clipping, dropout ...) beside those of the same cell and seeds without."""
+def paired_settings(results: list[dict]) -> list[tuple[dict, statistics.Cell, list[dict], list[dict]]]:
+    """Other settings (gradient clipping, dropout ...), the cell, its runs without them and with them, seed by seed."""
     tagged = [name for name, field in PARAMETERS.items() if field.metadata["tag"] and name != "PRETRAINED"]
     found = {}
     for result in results:
@@ -232,25 +244,30 @@ def settings_table(results: list[dict]) -> pd.DataFrame:
         if changed:
             found[Config(**changed)] = changed
     plain_runs = statistics.by_cell(results)
-    rows = []
+    pairs = []
     for settings, changed in found.items():
         for cell, seeds in statistics.by_cell(results, settings).items():
             before = [plain_runs[cell][seed] for seed in seeds if seed in plain_runs[cell]]
             if seeds and len(before) == len(seeds):
-                change = _accuracy(seeds.values()) - _accuracy(before)
-                rows.append(
-                    {
-                        "配置": cell.label,
-                        "改动": "，".join(f"`{name}={value:g}`" for name, value in changed.items()),
-                        "种子数": len(seeds),
-                        "验证：默认": _accuracy(before, "valid") * 100,
-                        "改动后": _accuracy(seeds.values(), "valid") * 100,
-                        "测试：默认": accuracy_text(before),
-                        "测试：改动后": accuracy_text(list(seeds.values())),
-                        "差": f"{change * 100:+.2f}",
-                    }
-                )
-    return pd.DataFrame(rows)
+                pairs.append((changed, cell, before, list(seeds.values())))
+    return pairs
+
+
+def settings_table(results: list[dict]) -> pd.DataFrame:
+    """Runs with other settings beside those of the same cell and seeds without."""
+    return pd.DataFrame(
+        {
+            "配置": cell.label,
+            "改动": "，".join(f"`{name}={value:g}`" for name, value in changed.items()),
+            "种子数": len(after),
+            "验证：默认": _accuracy(before, "valid") * 100,
+            "改动后": _accuracy(after, "valid") * 100,
+            "测试：默认": accuracy_text(before),
+            "测试：改动后": accuracy_text(after),
+            "差": f"{(_accuracy(after) - _accuracy(before)) * 100:+.2f}",
+        }
+        for changed, cell, before, after in paired_settings(results)
+    )
 
 
 def data_table(summary: dict) -> pd.DataFrame:

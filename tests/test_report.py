@@ -105,11 +105,21 @@ def test_cells_that_fall_short(results):
 
 
 def test_why_cells_fall_short_in_words(results):
-    sentence = report.short_sentence(report.in_table(results))
+    sentence = report.short_sentence(results)
     assert "有1格：RNN 1-1（100维）。" in sentence
-    assert "33%的轮次里比前一轮高（其余的格是33%）" in sentence
     assert "中位数的32倍" in sentence  # 40 beside 1.25
+    assert "由70.00%变为78.00%（参考为77.22%），补上缺口的111%：缺口主要来自" in sentence  # 8.00 of 7.22
+    assert "300维" not in sentence
+    in_vain = report.short_sentence([run(0.70), run(0.69, GRAD_CLIP=1.0)])
+    assert "由70.00%变为69.00%（参考为77.22%），缺口没有缩小：偶发的大梯度解释不了" in in_vain
     assert report.short_sentence([run(0.86, MODEL_BASE="LSTM")]) == "没有一格的均值比参考低1.5个百分点以上。"
+
+
+def test_thin_vectors_are_named_where_a_wide_cell_falls_short():
+    plain, wide = run(0.78), run(0.70, EMBEDDING_DIM=300)
+    assert "300维的词向量" not in report.short_sentence([plain, wide])  # as many words
+    plain["data"]["vectors"]["covered_tokens"] = 0.9
+    assert "只覆盖训练集词元的75.0%，少于100维的90.0%" in report.short_sentence([plain, wide])
 
 
 def test_validation_beside_test(results):
