@@ -27,7 +27,6 @@ from lab.config import LanguageConfig, from_dict
 from lab.data import END, LanguageText, Reviews
 from lab.errors import LabError
 
-SCHEMA = 1
 MARKS = 20  # times that a run takes stock, and could be resumed from
 PROBE = 250  # validation reviews that are read each time; all of them at the end
 EVAL_BATCH = 64
@@ -189,7 +188,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
     model = build(config, table).to(device)
     adam = optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
-    stamp = json.dumps([SCHEMA, config.as_dict(), text.fingerprint])
+    stamp = json.dumps([train.SCHEMA, config.as_dict(), text.fingerprint])
     history, kept, spent = train.load_checkpoint(folder, stamp, model, adam)
     state = tuple(kept[name].to(device) for name in sorted(kept)) or None
     marks = np.linspace(0, steps, min(MARKS, steps) + 1).astype(int)
@@ -219,7 +218,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     train.save_weights(folder, config, weights, text.vocabulary)
     result = dict(
-        schema=SCHEMA,
+        schema=train.SCHEMA,
         kind="language_model",
         run_id=config.run_id,
         config=config.as_dict(),
@@ -329,12 +328,6 @@ def unpack_marks(marks: dict) -> tuple[np.ndarray, np.ndarray]:
     """The loss and the number of tokens of each validation review (R,), as a result file keeps them."""
     loss = np.frombuffer(base64.b64decode(marks["review_loss"]), dtype="<f4").astype(np.float64)
     return loss, np.frombuffer(base64.b64decode(marks["review_tokens"]), dtype="<u2").astype(np.float64)
-
-
-def load_results(dataset: str) -> list[dict]:
-    """All result files of the language models and n-grams of ``dataset``."""
-    found = [files.read_json(path) for path in sorted(files.results_dir(dataset).glob("lm-*.json"))]
-    return [result for result in found if result["kind"] in ("language_model", "ngram")]
 
 
 def comparison(results: list[dict]) -> pd.DataFrame:

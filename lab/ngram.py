@@ -15,8 +15,6 @@ from lab import data, files, language, train
 from lab.config import LANGUAGE_PARAMETERS, LanguageConfig
 from lab.data import END
 
-SCHEMA = 1
-
 
 class Counts(NamedTuple):
     """Counts of one order: how often each n-gram occurs, and what is known of each context (all but its last word)."""
@@ -54,7 +52,7 @@ def run(config: LanguageConfig) -> dict:
         trigram=losses(model, text.valid.tokens),
     )
     result = dict(
-        schema=SCHEMA,
+        schema=train.SCHEMA,
         kind="ngram",
         run_id=run_id,
         data=language.describe_data(config, text),

@@ -38,12 +38,12 @@ PUBLISHED = [
 # Results
 
 
-def load_results(dataset: str, kind: str = "classifier") -> list[dict]:
-    """All result files of a ``kind`` for ``dataset``, by run id; a broken one is a ``LabError``."""
+def load_results(dataset: str, *kinds: str) -> list[dict]:
+    """All result files of these ``kinds`` (classifiers by default) for ``dataset``, by run id; a broken one is a ``LabError``."""
     results = []
     for path in sorted(files.results_dir(dataset).glob("*.json")):
         result = files.read_json(path)
-        if isinstance(result, dict) and result.get("kind") == kind:
+        if isinstance(result, dict) and result.get("kind") in (kinds or ("classifier",)):
             if result.get("schema") != train.SCHEMA:
                 raise LabError(
                     f"结果文件{path}的格式版本是{result.get('schema')}，应为{train.SCHEMA}。请删除它并重新运行。"

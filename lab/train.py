@@ -27,10 +27,11 @@ from lab import data, files, models, optimizer, recurrent, vectors
 from lab.config import Config, LanguageConfig, Parameters, from_dict
 from lab.errors import LabError
 
-SCHEMA = 1
+SCHEMA = 1  # of result files
 EVAL_BATCH = 128
 PORTION = 2**15  # tokens times gates that go through the recurrence at once
 ROOM = 2**24  # numbers (inputs and gates of all layers) likewise: under 1 GB with all that they leave behind
+TRIM = 32  # steps after which freed memory goes back to the system
 
 
 def run(config: Config) -> dict:
@@ -94,7 +95,6 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         )
         if valid["loss"] <= min(past["valid_loss"] for past in history):
             best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        recurrent.give_back_memory()
         save_checkpoint(folder, stamp, model, adam, history, best, spent + time.perf_counter() - started)
 
     model.load_state_dict(best)
@@ -145,6 +145,8 @@ def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) 
                 f"第{epoch}轮的训练损失或梯度不是有限的数，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。"
             )
         adam.step()
+        if len(norms) % TRIM == 0:
+            recurrent.give_back_memory()
         bar.update(len(batch.index))
     bar.close()
     return total / reviews.n, norms

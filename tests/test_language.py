@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from lab import config as lab_config
-from lab import data, files, language, models, ngram, text, train, vectors
+from lab import data, files, language, models, ngram, report, text, train, vectors
 from lab.config import Config, LanguageConfig
 from lab.data import END
 from lab.errors import LabError
@@ -270,7 +270,7 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
         language.run(LanguageConfig(MODEL_BASE=base, **SMALL))
     ngram.run(LanguageConfig(**SMALL))
     language.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
-    table = language.comparison(language.load_results("aclImdb"))
+    table = language.comparison(report.load_results("aclImdb", "language_model", "ngram"))
     assert [name[:4] for name in table["模型"]] == ["一元模型", "三元模型", "LSTM", "RNN（"]
     assert table["与三元模型之比"][1] == "1.000 [1.000, 1.000]"
 
