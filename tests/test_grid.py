@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 
+import psutil
 from test_train import timeless
 
 from lab import files
@@ -34,27 +36,45 @@ def results(home):
     return {path.name: path for path in folder.glob("*.json") if path.name != "data.json"} if folder.is_dir() else {}
 
 
-def test_killed_grid(corpus, tmp_path):
-    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
-    assert start(calm).wait() == 0
-    rng = random.Random(0)
-    seen: dict[str, int] = {}
-    for _ in range(KILLS):
-        running = start(stormy)
-        time.sleep(rng.uniform(0.5, 12))
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        for name, path in results(stormy).items():
-            seen.setdefault(name, path.stat().st_mtime_ns)
-    assert start(stormy).wait() == 0
+def kill(running, everything):
+    """Kill the grid, or as in a power cut its kernels too."""
+    victims = [psutil.Process(running.pid)]
+    victims += victims[0].children(recursive=True) if everything else []
+    for victim in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+    running.wait()
 
+
+def test_killed_grid(corpus, tmp_path):
+    began = time.monotonic()
+    calm = tmp_path / "calm"
+    assert start(calm).wait() == 0
+    duration = time.monotonic() - began
     expected = {name: timeless(files.read_json(path)) for name, path in results(calm).items()}
     assert len(expected) == len(CELLS)
-    assert {name: timeless(files.read_json(path)) for name, path in results(stormy).items()} == expected
-    for name, written in seen.items():  # a finished cell was never run again
-        assert results(stormy)[name].stat().st_mtime_ns == written
-    stray = [path for path in stormy.rglob("*") if path.name.endswith(".part") or path.name.startswith("checkpoint")]
-    assert not stray
+
+    rng, kills = random.Random(0), 0
+    for home in map(tmp_path.joinpath, map(str, itertools.count())):
+        seen: dict[str, int] = {}
+        running = start(home)
+        while running.poll() is None:
+            try:
+                running.wait(rng.uniform(0, duration) if kills < KILLS else None)
+            except subprocess.TimeoutExpired:
+                kills += 1
+                kill(running, everything=kills % 2 == 0)
+                for name, path in results(home).items():
+                    seen.setdefault(name, path.stat().st_mtime_ns)
+                running = start(home)
+        assert running.returncode == 0
+        assert {name: timeless(files.read_json(path)) for name, path in results(home).items()} == expected
+        for name, written in seen.items():  # a finished cell was never run again
+            assert results(home)[name].stat().st_mtime_ns == written
+        stray = [path for path in home.rglob("*") if path.name.endswith(".part") or path.name.startswith("checkpoint")]
+        assert not stray
+        if kills == KILLS:
+            break
 
 
 def test_two_grids_share_the_work(corpus, tmp_path):
