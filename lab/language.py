@@ -330,15 +330,24 @@ def unpack_marks(marks: dict) -> tuple[np.ndarray, np.ndarray]:
     return loss, np.frombuffer(base64.b64decode(marks["review_tokens"]), dtype="<u2").astype(np.float64)
 
 
+def on_the_same_text(results: list[dict]) -> list[tuple[dict, list[dict]]]:
+    """Each n-gram result with the networks that have read the same text; those without a partner are left out."""
+    networks = [result for result in results if result["kind"] == "language_model"]
+    groups = [
+        (counted, [each for each in networks if each["data"]["fingerprint"] == counted["data"]["fingerprint"]])
+        for counted in results
+        if counted["kind"] == "ngram"
+    ]
+    return [(counted, runs) for counted, runs in groups if runs]
+
+
 def comparison(results: list[dict]) -> pd.DataFrame:
     """Perplexity on the same held-out text: unigram, trigram and each run, and its ratio to the trigram's.
 
-    Both with a 95 % interval, the ratio paired by review. Results on other data than the n-grams' are left out.
+    Both with a 95 % interval, the ratio paired by review.
     """
     rows = []
-    for counted in (result for result in results if result["kind"] == "ngram"):
-        runs = [result for result in results if result["kind"] == "language_model"]
-        runs = [result for result in runs if result["data"]["fingerprint"] == counted["data"]["fingerprint"]]
+    for counted, runs in on_the_same_text(results):
         yardstick, tokens = unpack_marks(counted["trigram"])
         entries = [
             ("一元模型（只看词频）", counted["unigram"], None),
@@ -354,6 +363,7 @@ def comparison(results: list[dict]) -> pd.DataFrame:
             rows.append(
                 {
                     "模型": name,
+                    "种子": int(re.search(r"-s(\d+)", counted["run_id"])[1]),
                     "困惑度": marks["perplexity"],
                     "95%区间": f"[{low:.1f}, {high:.1f}]",
                     "与三元模型之比": f"{ratio:.3f} [{ratio_low:.3f}, {ratio_high:.3f}]",
@@ -381,30 +391,34 @@ def standing(results: list[dict]) -> str:
 
 
 def sentence(results: list[dict]) -> str:
-    """Whether the networks beat the trigram and the LSTM beats the RNN, in words."""
-    best = {}
-    for result in results:
-        if result["kind"] == "language_model":
-            base, value = result["config"]["MODEL_BASE"], result["valid"]["perplexity"]
-            best[base] = min(value, best.get(base, np.inf))
-    counted = [result["trigram"]["perplexity"] for result in results if result["kind"] == "ngram"]
-    names = {"三元模型": counted[0]} if counted else {}
-    names |= {base: best[base] for base in ("RNN", "LSTM") if base in best}
-    ranked = sorted(names, key=names.get)
-    return "困惑度由低到高：" + "、".join(f"{name}（{names[name]:.1f}）" for name in ranked) + "。"
+    """Whether the networks beat the trigram and the LSTM beats the RNN, in words, each by its mean over seeds."""
+    found: dict[str, list[float]] = {}
+    for counted, runs in on_the_same_text(results):
+        found.setdefault("三元模型", []).append(counted["trigram"]["perplexity"])
+        for result in runs:
+            found.setdefault(result["config"]["MODEL_BASE"], []).append(result["valid"]["perplexity"])
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    parts = [
+        f"{name}（{means[name]:.1f}{f'，{len(found[name])}个种子的均值' if len(found[name]) > 1 else ''}）"
+        for name in sorted(means, key=means.get)
+    ]
+    return "困惑度由低到高：" + "、".join(parts) + "。"
 
 
 def samples_table(results: list[dict]) -> pd.DataFrame:
-    """What each language model wrote: base, temperature, top-k, text."""
+    """What the first language model of each base wrote: base, temperature, top-k, text."""
+    first: dict[str, dict] = {}
+    for result in results:
+        if result["kind"] == "language_model":
+            first.setdefault(result["config"]["MODEL_BASE"], result)
     rows = [
         {
-            "模型": result["config"]["MODEL_BASE"],
+            "模型": base,
             "温度": sample["temperature"],
             "top-k": str(sample["top_k"] or "不限"),
             "文字": sample["text"],
         }
-        for result in results
-        if result["kind"] == "language_model"
+        for base, result in first.items()
         for sample in result["samples"]
     ]
     return pd.DataFrame(rows, columns=["模型", "温度", "top-k", "文字"])

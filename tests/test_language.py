@@ -270,9 +270,17 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
         language.run(LanguageConfig(MODEL_BASE=base, **SMALL))
     ngram.run(LanguageConfig(**SMALL))
     language.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
-    table = language.comparison(report.load_results("aclImdb", "language_model", "ngram"))
+    results = report.load_results("aclImdb", "language_model", "ngram")
+    table = language.comparison(results)
     assert [name[:4] for name in table["模型"]] == ["一元模型", "三元模型", "LSTM", "RNN（"]
     assert table["与三元模型之比"][1] == "1.000 [1.000, 1.000]"
+    assert set(table["种子"]) == {2077}
+    assert sorted(language.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
+        f"{name}（{value:.1f}）" for name, value in zip(("三元模型", "LSTM", "RNN"), table["困惑度"][1:], strict=True)
+    )
+    another = {**results[0], "config": {**results[0]["config"], "SEED": 1}}
+    assert "，2个种子的均值" in language.sentence([*results, another])
+    assert list(language.samples_table([*results, another])["模型"]) == ["LSTM"] * 3 + ["RNN"] * 3
 
 
 @pytest.mark.parametrize(
