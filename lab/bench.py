@@ -41,16 +41,17 @@ ENOUGH = 3.0  # seconds: no more repeats than 3 where they took longer
 def run(dataset: str, only: str | None = None) -> dict:
     """Measure everything, or ``only`` one part anew, on an otherwise idle machine and write the file; returns its content.
 
-    Times are medians after a warm-up, in seconds. The packed path comes first, with the allocator as the system has it.
+    Times are medians after a warm-up, in seconds. Each part has a process of its own: the packed path meets memory and
+    small numbers as the system has them, ours as it sets them for itself.
     """
     config = Config(DATASET=dataset)
     prepared = data.load(config)
     n_threads = torch.get_num_threads()
-    measure = dict(  # the packed path first: ours changes how the process keeps its memory
-        packed_steps=packed_steps,
-        packed_epochs=lambda: [packed_epoch(replace(config, MODEL_BASE=base), prepared) for base in GATES],
-        steps=steps,
-        share=lambda: [share(base, prepared, n) for n in sorted({1, n_threads}) for base in GATES],
+    measure = dict(
+        packed_steps=lambda: alone(packed_steps, STEPS, BATCH),
+        packed_epochs=lambda: [alone(packed_epoch, replace(config, MODEL_BASE=base)) for base in GATES],
+        steps=lambda: alone(steps, STEPS, BATCH),
+        share=lambda: [alone(share, base, config, n) for n in sorted({1, n_threads}) for base in GATES],
         epochs=lambda: [alone(epoch, replace(config, **shape), n_threads) for shape in SHAPES],
         workers=lambda: workers(config, n_threads),
         prepare=lambda: prepare(dataset),
@@ -77,32 +78,33 @@ def path() -> Path:
 # (a) one step
 
 
-def steps() -> list[dict]:
-    """Seconds of a training step of the recurrence alone, all reviews T long."""
-    cases = [(base, length) for base in GATES for length in STEPS]
+def steps(lengths: tuple[int, ...], batch: int) -> list[dict]:
+    """Seconds of a training step of the recurrence alone over ``batch`` reviews that are all T long, T in ``lengths``."""
+    recurrent.tune_process()
+    cases = [(base, length) for base in GATES for length in lengths]
     return [
-        dict(base=base, steps=length, seconds=median(step_of(recurrent.grouped, base, *random_batch(length))))
+        dict(base=base, steps=length, seconds=median(step_of(recurrent.grouped, base, *random_batch(length, batch))))
         for base, length in tqdm(cases, desc="一步", unit="项")
     ]
 
 
-def packed_steps() -> list[dict]:
+def packed_steps(lengths: tuple[int, ...], batch: int) -> list[dict]:
     """The same on the packed path, as far as a step takes less than ``PATIENCE``."""
     rows = []
     for base in GATES:
-        for length in tqdm(STEPS, desc=f"一步，打包的{base}", unit="项"):
-            seconds = median(step_of(recurrent.packed, base, *random_batch(length)), PATIENCE)
+        for length in tqdm(lengths, desc=f"一步，打包的{base}", unit="项"):
+            seconds = median(step_of(recurrent.packed, base, *random_batch(length, batch)), PATIENCE)
             if seconds is None:
                 break
             rows.append(dict(base=base, steps=length, seconds=seconds))
-            if seconds * 4 > PATIENCE and length < STEPS[-1]:  # the next one is at least as long again
+            if seconds * 4 > PATIENCE and length < lengths[-1]:  # the next one is at least as long again
                 break
     return rows
 
 
-def random_batch(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+def random_batch(steps: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs (T, B, I) and lengths (B,), all T."""
-    return torch.randn(steps, BATCH, INPUTS, requires_grad=True), torch.full((BATCH,), steps)
+    return torch.randn(steps, batch, INPUTS, requires_grad=True), torch.full((batch,), steps)
 
 
 def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor) -> Callable[[], None]:
@@ -114,7 +116,7 @@ def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Ten
     def step():
         rnn.zero_grad()
         x.grad = None
-        _, state = recurrence(rnn, x, lengths)
+        _, state = recurrence(rnn, x, lengths, final_only=True)
         (state[0] if base == "LSTM" else state).backward(to)
 
     return step
@@ -146,6 +148,7 @@ def alone(function: Callable, *arguments):
 
 def epoch(config: Config, n_threads: int) -> dict:
     """Seconds, tokens a second and peak memory (bytes, of the process) of training and validating for one epoch."""
+    recurrent.tune_process()
     torch.set_num_threads(n_threads)
     prepared = data.load(config)
     model, adam = start(config, prepared)
@@ -171,13 +174,14 @@ def start(config: Config, prepared: data.Dataset):
     return model.train(), optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
 
-def packed_epoch(config: Config, prepared: data.Dataset, n: int = 12) -> dict:
+def packed_epoch(config: Config, n: int = 12) -> dict:
     """Seconds of the same epoch on the packed path, its training from ``n`` of the batches, spread over their lengths.
 
     The epoch's batches are sorted by their longest review and cut into ``n`` like parts; the middle batch of each
     part stands for it. Validation is measured whole. ``seconds``: batches go through whole, as one packs them;
     ``portioned``: in the portions that our own path takes, whose cost is less of a square.
     """
+    prepared = data.load(config)
     model, adam = start(config, prepared)
     batches = sorted(
         data.batches(prepared.train, config.BATCH_SIZE, [config.SEED, 1]), key=lambda batch: len(batch.tokens)
@@ -212,22 +216,21 @@ def take_step(model, adam, batch: data.Batch) -> None:
 # (c) the share of the machine's matrix-product rate
 
 
-def share(base: str, prepared: data.Dataset, n_threads: int, n: int = 16) -> dict:
+def share(base: str, config: Config, n_threads: int, n: int = 16) -> dict:
     """Floating-point operations a second of the recurrence on real batches, beside those of large matrix products.
 
     Counted are the products that training needs: 3 * 2 * (I + H) * G * H for each token, G gates; not padding.
     """
-    before = torch.get_num_threads()
+    recurrent.tune_process()
     torch.set_num_threads(n_threads)
     a, b = torch.randn(2, 2048, 2048)
     peak = 2 * 2048**3 / median(lambda: torch.mm(a, b))
-    some = list(data.batches(prepared.train, BATCH, 1))[:n]
+    some = list(data.batches(data.load(config).train, BATCH, 1))[:n]
     work = [
         step_of(recurrent.grouped, base, torch.randn(*batch.tokens.shape, INPUTS, requires_grad=True), batch.lengths)
         for batch in some
     ]
     seconds = median(lambda: [step() for step in work])
-    torch.set_num_threads(before)
     tokens = sum(int(batch.lengths.sum()) for batch in some)
     rate = tokens * 6 * (INPUTS + HIDDEN) * GATES[base] * HIDDEN / seconds
     return dict(base=base, threads=n_threads, peak=peak, rate=rate, share=rate / peak)
@@ -247,6 +250,7 @@ def workers(config: Config, n_threads: int) -> dict:
 
 def tokens_per_second(config: Config, n_threads: int, n: int = 40) -> float:
     """Tokens a second over ``n`` training steps of the LSTM."""
+    recurrent.tune_process()
     torch.set_num_threads(n_threads)
     config = replace(config, MODEL_BASE="LSTM")
     prepared = data.load(config)

@@ -178,9 +178,9 @@ def run(config: LanguageConfig) -> dict:
 
 def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
     started = time.perf_counter()
+    recurrent.tune_process()
     device = train.pick_device(config)
     train.seed_everything(config.SEED)
-    recurrent.keep_freed_memory()
     text = data.load_language(config)
     stream = arrange(text.train.tokens, config.BATCH_SIZE)  # (L, B)
     steps = n_steps(config, stream)

@@ -29,7 +29,7 @@ class SentimentClassifier(nn.Module):
 
     def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """tokens (T, B) int64, lengths (B,) int64 -> logits (B,)."""
-        _, state = recurrent.run(self.rnn, tokens, lengths, embedding=self.embedding)
+        _, state = recurrent.run(self.rnn, tokens, lengths, embedding=self.embedding, final_only=True)
         h_n = state[0] if isinstance(state, tuple) else state  # (L*D, B, H)
         last = h_n[-2:] if self.rnn.bidirectional else h_n[-1:]  # last layer: (D, B, H)
         return self.head(torch.cat(list(last), dim=1)).squeeze(1)  # (B,)

@@ -19,6 +19,7 @@ import functools
 import os
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,30 +34,33 @@ WASTE = {"LSTM": 0.1, "RNN_TANH": 0.25, "RNN_RELU": 0.25}  # most padding in a g
 SHUT = -1e6  # before a gate's logistic function, which gives exactly 0 there
 
 
-def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding: nn.Embedding | None = None):
+def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
     """Run ``rnn`` (``nn.RNN`` or ``nn.LSTM``, time first) over the first ``lengths[b]`` steps of each review.
 
-    x: (T, B, I), or with an ``embedding`` of I columns tokens (T, B); whatever stands at padding is never read.
-    lengths: (B,) int64, at least 1. state: like that of ``rnn``, (L*D, B, H) each.
-    Returns outputs (T, B, D*H), zero at padding, and final states (L*D, B, H): h_n, for LSTM (h_n, c_n).
+    x: (T, B, I), or with an ``embedding`` (``nn.Embedding``) of I columns tokens (T, B); whatever stands at padding is
+    never read. lengths: (B,) int64, at least 1. state: like that of ``rnn``, (L*D, B, H) each.
+    Returns outputs (T, B, D*H), zero at padding, and final states (L*D, B, H): h_n, for LSTM (h_n, c_n). With
+    ``final_only`` the outputs are None, which saves laying them out.
     """
     if x.is_cuda or rnn.mode not in WASTE or rnn.proj_size or rnn.batch_first:
-        return packed(rnn, x, lengths, state, embedding)
-    return grouped(rnn, x, lengths, state, embedding)
+        return packed(rnn, x, lengths, state, embedding, final_only)
+    return grouped(rnn, x, lengths, state, embedding, final_only)
 
 
-def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None):
+def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
     """The path of ``torch.nn``: cuDNN on a GPU, the yardstick on a CPU."""
     x = x if embedding is None else embedding(x)
     steps = x.shape[1 if rnn.batch_first else 0]
     sequence = pack_padded_sequence(x, lengths.cpu(), rnn.batch_first, enforce_sorted=False)
     outputs, state = rnn(sequence, state)
+    if final_only:
+        return None, state
     return pad_packed_sequence(outputs, rnn.batch_first, total_length=steps)[0], state
 
 
-def grouped(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None):
+def grouped(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
     """The same on a CPU, with time and memory linear in the number of tokens."""
-    keep_freed_memory()
+    tune_process()
     (T, B), L, D, H = x.shape[:2], rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
     lstm = rnn.mode == "LSTM"
     layout = lay_out(lengths, WASTE[rnn.mode])
@@ -87,9 +91,12 @@ def grouped(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None,
         y = torch.cat(directions, 1) if D == 2 else directions[0]  # (N, D*H)
     back = torch.argsort(layout.order)
     h_n, c_n = (torch.stack(s).index_select(1, back) for s in zip(*states, strict=True))
+    final = (h_n, c_n) if lstm else h_n
+    if final_only:
+        return None, final
     real, where = layout.real, layout.places[layout.real]
     outputs = y.new_zeros(T * B, D * H).index_copy_(0, where, y.index_select(0, real)).unflatten(0, (T, B))
-    return outputs, (h_n, c_n) if lstm else h_n
+    return outputs, final
 
 
 class Group(NamedTuple):
@@ -216,11 +223,17 @@ class Elman(torch.autograd.Function):
 
 
 @functools.cache  # once is enough for a process
-def keep_freed_memory() -> None:
-    """Let the process keep the memory it frees, where the C library is glibc.
+def tune_process() -> None:
+    """Set what training on a CPU wants of its process; best called first: torch's threads inherit it when they start.
 
-    Fresh memory from the system costs ten times as much as writing to it: every page of it is cleared first.
+    - Subnormal numbers count as 0. A gradient that vanishes over the steps goes through them (below 1.2e-38), and
+      some processors compute with them a hundred times slower: a fixed 0.6 s for each step of an LSTM on such a one.
+    - Where the C library is glibc, the process keeps the memory it frees. Fresh memory from the system costs ten
+      times as much as writing to it: every page of it is cleared first.
     """
+    for kind in "efd":
+        np.finfo(kind)  # NumPy keeps the answer; asked later, it would warn that there are no subnormals
+    torch.set_flush_denormal(True)
     if (library := c_library()) is not None:
         for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
             library.mallopt(option, value)

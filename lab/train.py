@@ -63,6 +63,7 @@ def exclusively(config: Parameters, train: Callable[[Parameters, Path, Path], di
 
 def _run(config: Config, folder: Path, path: Path) -> dict:
     started = time.perf_counter()
+    recurrent.tune_process()
     device = pick_device(config)
     seed_everything(config.SEED)
     source = language_model(config) if config.PRETRAINED else None

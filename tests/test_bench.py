@@ -38,7 +38,6 @@ def test_whole_run(corpus, monkeypatch):
     write_vectors(corpus / "glove.6B.100d.txt", 100)
     monkeypatch.setattr(bench, "STEPS", (8, 256, 300))
     monkeypatch.setattr(bench, "BATCH", 4)
-    monkeypatch.setattr(bench, "ENOUGH", 0.0)
     monkeypatch.setattr(bench, "SHAPES", bench.SHAPES[1:3])  # a process for each
     found = bench.run("aclImdb")
     assert files.read_json(files.home() / "report/results/bench.json") == found == bench.load()
@@ -66,11 +65,9 @@ def test_whole_run(corpus, monkeypatch):
 
 @pytest.mark.parametrize(("patience", "measured"), [(0.0, []), (1e-9, []), (3600.0, [4, 64])])
 def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch, patience, measured):
-    monkeypatch.setattr(bench, "STEPS", (4, 64))
-    monkeypatch.setattr(bench, "BATCH", 2)
     monkeypatch.setattr(bench, "PATIENCE", patience)
     monkeypatch.setattr(bench, "ENOUGH", 0.0)
-    assert [row["steps"] for row in bench.packed_steps() if row["base"] == "LSTM"] == measured
+    assert [row["steps"] for row in bench.packed_steps((4, 64), 2) if row["base"] == "LSTM"] == measured
 
 
 @pytest.mark.parametrize(("only", "words"), [("stps", "steps"), ("grid", "lab bench")])

@@ -1,5 +1,8 @@
 """The recurrence against packed torch.nn: outputs, states and gradients."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -95,6 +98,42 @@ def test_padding_changes_nothing(device, base, filling):
         assert torch.equal(a, b)
     assert not clean[0][padding.to(device)].any()
     assert not gradients[0][padding.to(device)].any()
+
+
+@pytest.mark.parametrize("base", ["tanh", "lstm"])
+def test_final_states_alone(base):
+    torch.manual_seed(4)
+    rnn, x, lengths = make(base, 4, 3, 2, 2), torch.randn(9, 4, 4, dtype=torch.float64), torch.tensor([3, 9, 1, 9])
+    for recurrence in (recurrent.run, recurrent.packed):
+        _, whole = recurrence(rnn, x, lengths)
+        nothing, final = recurrence(rnn, x, lengths, final_only=True)
+        assert nothing is None
+        torch.testing.assert_close(final, whole, rtol=0, atol=0)
+
+
+# Subnormal numbers are a setting of each thread, which torch's own threads inherit: hence a fresh process.
+VANISHING = """
+import sys, warnings
+import numpy, torch
+from lab import recurrent
+warnings.simplefilter("error")
+if "grouped" in sys.argv: recurrent.tune_process()
+torch.set_num_threads(2)
+torch.manual_seed(5)
+rnn, x = torch.nn.RNN(64, 64), torch.randn(600, 64, 64, requires_grad=True)
+_, h_n = getattr(recurrent, sys.argv[1])(rnn, x, torch.full((64,), 600), final_only=True)
+h_n.sum().backward()
+tiny = numpy.finfo(numpy.float32).tiny
+print(((x.grad != 0) & (x.grad.abs() < float(tiny))).sum().item(), x.grad[-1].abs().max().item() > 1e-3)
+"""
+
+
+@pytest.mark.parametrize(("path", "some"), [("packed", True), ("grouped", False)])
+def test_a_vanished_gradient_is_zero(path, some):
+    command = [sys.executable, "-c", VANISHING, path]
+    subnormal, reaches = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert (int(subnormal) > 0) == some
+    assert reaches == "True"
 
 
 def test_dropout_between_layers_only_in_training():
