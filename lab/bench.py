@@ -24,7 +24,7 @@ from lab import data, files, grid, models, optimizer, recurrent, sources, train,
 from lab.config import Config
 from lab.errors import LabError
 
-SCHEMA = 1
+SCHEMA = 2
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
@@ -39,10 +39,11 @@ ENOUGH = 3.0  # seconds: no more repeats than 3 where they took longer
 
 
 def run(dataset: str, only: str | None = None) -> dict:
-    """Measure everything, or ``only`` one part anew, on an otherwise idle machine and write the file; returns its content.
+    """Measure everything, or ``only`` one part anew, on an otherwise idle machine; returns this machine's measurements.
 
-    Times are medians after a warm-up, in seconds. Each part has a process of its own: the packed path meets memory and
-    small numbers as the system has them, ours as it sets them for itself.
+    They take the place of earlier ones of the same processor in the file; other machines' stay. Times are medians
+    after a warm-up, in seconds. Each part has a process of its own: the packed path meets memory and small numbers as
+    the system has them, ours as it sets them for itself.
     """
     config = Config(DATASET=dataset)
     prepared = data.load(config)
@@ -57,16 +58,18 @@ def run(dataset: str, only: str | None = None) -> dict:
         prepare=lambda: prepare(dataset),
         grid=lambda: whole_grid(config),
     )
+    facts = train.describe_machine(torch.device("cpu"))
+    machines = {machine["processor"]: machine for machine in load()}
     if only is None:
-        facts = dict(schema=SCHEMA, dataset=dataset, fingerprint=prepared.fingerprint, cores=os.cpu_count())
-        result = facts | dict(batch=BATCH, inputs=INPUTS, hidden=HIDDEN) | train.describe_machine(torch.device("cpu"))
+        facts |= dict(dataset=dataset, fingerprint=prepared.fingerprint, cores=os.cpu_count())
+        result = facts | dict(batch=BATCH, inputs=INPUTS, hidden=HIDDEN)
     elif only not in measure:
         raise LabError(f"没有名为{only}的测量。可选：{'、'.join(measure)}。")
-    elif not (result := load()):
-        raise LabError("还没有完整的测量结果。请先运行lab bench，不带--only。")
+    elif (result := machines.get(facts["processor"])) is None:
+        raise LabError("这台机器还没有完整的测量结果。请先运行lab bench，不带--only。")
     for part in [only] if only else measure:
         result[part] = measure[part]()
-    files.write_json(path(), result)
+    files.write_json(path(), dict(schema=SCHEMA, machines=list((machines | {result["processor"]: result}).values())))
     return result
 
 
@@ -280,10 +283,11 @@ def prepare(dataset: str) -> dict:
 
 
 def whole_grid(config: Config) -> dict:
-    """Of the finished cells of this seed: how many, the time while any of them ran, and the most memory of one."""
+    """Of the cells of this seed that ran on this machine: how many, the time while any did, the most memory of one."""
     cells = grid.configs(DATASET=config.DATASET, SEED=config.SEED)
     paths = [files.result_path(config.DATASET, cell.run_id) for cell in cells]
     results = [files.read_json(path) for path in paths if path.is_file()]
+    results = [result for result in results if result["processor"] == train.processor_name()]
     return dict(
         cells=len(results),
         of=len(paths),
@@ -307,10 +311,10 @@ def elapsed(results: list[dict]) -> float:
 # For the terminal and the report
 
 
-def load() -> dict | None:
-    """The measurements; None where there are none of this schema."""
-    found = files.read_json(path()) if path().is_file() else None
-    return found if found and found.get("schema") == SCHEMA else None
+def load() -> list[dict]:
+    """The measurements of each machine; none where the file is missing or of another schema."""
+    found = files.read_json(path()) if path().is_file() else {}
+    return found["machines"] if found.get("schema") == SCHEMA else []
 
 
 def exponent(bench: dict, base: str, low: int = 256, high: int = 2048) -> float:
@@ -338,34 +342,40 @@ def _of(rows: list[dict], base: str) -> dict:
     return next(row for row in rows if row["base"] == base)  # the first of its kind is the 1-1 model
 
 
-def epoch_table(bench: dict) -> pd.DataFrame:
-    """A row for each measured epoch: model, seconds, tokens a second, peak memory in GB."""
+def epoch_table(machines: list[dict]) -> pd.DataFrame:
+    """A row for each measured epoch: machine, model, seconds, tokens a second, peak memory in GB."""
     return pd.DataFrame(
         {
-            "模型": [f"{row['base']} {row['layers']}-{row['directions']}" for row in bench["epochs"]],
-            "一轮（秒，含验证）": [row["seconds"] for row in bench["epochs"]],
-            "其中训练（秒）": [row["training_seconds"] for row in bench["epochs"]],
-            "每秒词元": [f"{row['tokens_per_second']:,.0f}" for row in bench["epochs"]],
-            "内存峰值（GB）": [row["memory"] / 1e9 if row["memory"] else None for row in bench["epochs"]],
+            "处理器": machine["processor"],
+            "模型": f"{row['base']} {row['layers']}-{row['directions']}",
+            "一轮（秒，含验证）": row["seconds"],
+            "其中训练（秒）": row["training_seconds"],
+            "每秒词元": f"{row['tokens_per_second']:,.0f}",
+            "内存峰值（GB）": row["memory"] / 1e9 if row["memory"] else None,
         }
+        for machine in machines
+        for row in machine["epochs"]
     )
 
 
-def share_table(bench: dict) -> pd.DataFrame:
-    """A row for each base and number of threads: the recurrence's rate beside that of large matrix products."""
+def share_table(machines: list[dict]) -> pd.DataFrame:
+    """A row for each machine, base and number of threads: the recurrence's rate beside that of large matrix products."""
     return pd.DataFrame(
         {
-            "模型": [row["base"] for row in bench["share"]],
-            "线程": [row["threads"] for row in bench["share"]],
-            "循环层（GFLOP/s）": [row["rate"] / 1e9 for row in bench["share"]],
-            "大矩阵乘法（GFLOP/s）": [row["peak"] / 1e9 for row in bench["share"]],
-            "占比": [f"{row['share']:.0%}" for row in bench["share"]],
+            "处理器": machine["processor"],
+            "模型": row["base"],
+            "线程": row["threads"],
+            "循环层（GFLOP/s）": row["rate"] / 1e9,
+            "大矩阵乘法（GFLOP/s）": row["peak"] / 1e9,
+            "占比": f"{row['share']:.0%}",
         }
+        for machine in machines
+        for row in machine["share"]
     )
 
 
 def sentences(bench: dict) -> list[str]:
-    """What the measurements say, a sentence for each."""
+    """What a machine's measurements say, a sentence for each."""
     kind = "人造影评sample" if bench["dataset"] == "sample" else "真实的aclImdb影评"
     lines = [f"机器：{bench['processor']}，{bench['cores']}核，{bench['threads']}线程；长度分布取自{kind}。"]
     for base in GATES:

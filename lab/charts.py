@@ -251,17 +251,20 @@ def traces(reviews: list[dict]):
     return fig
 
 
-def growth(bench: dict):
-    """Seconds of a training step over its number of steps T, ours and packed, both axes logarithmic."""
-    fig, axis = plt.subplots(layout="constrained")
-    for base, color in COLORS.items():
-        for part, label, line in (("steps", "本项目", "-"), ("packed_steps", "打包（PyTorch）", ":")):
-            rows = [row for row in bench[part] if row["base"] == base]
-            lengths, seconds = [row["steps"] for row in rows], [row["seconds"] for row in rows]
-            axis.loglog(lengths, seconds, line, color=color, marker=MARKERS[base], label=f"{base}，{label}")
-    ticks = sorted({row["steps"] for row in bench["steps"]} - {300})
-    axis.set_xticks(ticks, ticks)
-    axis.minorticks_off()
-    axis.set(xlabel="序列长度T（词元）", ylabel="训练一步的时间（秒）")
-    axis.legend()
+def growth(machines: list[dict]):
+    """Seconds of a training step over its number of steps T, ours and packed, both axes logarithmic; a panel a machine."""
+    n = max(1, len(machines))
+    fig, axes = plt.subplots(1, n, figsize=(6.4, 3.6), sharey=True, squeeze=False, layout="constrained")
+    for axis, machine in zip(axes.flat, machines, strict=False):
+        for base, color in COLORS.items():
+            for part, label, line in (("steps", "本项目", "-"), ("packed_steps", "打包（PyTorch）", ":")):
+                rows = [row for row in machine[part] if row["base"] == base]
+                lengths, seconds = [row["steps"] for row in rows], [row["seconds"] for row in rows]
+                axis.loglog(lengths, seconds, line, color=color, marker=MARKERS[base], label=f"{base}，{label}")
+        ticks = sorted({row["steps"] for row in machine["steps"]} - {300})
+        axis.set_xticks(ticks, ticks, rotation=45 if n > 1 else 0)
+        axis.minorticks_off()
+        axis.set(title=machine["processor"], xlabel="序列长度T（词元）")
+    axes[0, 0].set_ylabel("训练一步的时间（秒）")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig

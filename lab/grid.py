@@ -56,12 +56,14 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
     A failing cell does not stop the others. Stop the grid at any time: finished cells are never run again,
     an unfinished one goes on from its last epoch.
     """
+    import torch
+
     from lab import data
 
     for config in {config.SEED: config for config in cells}.values():
         data.load(config)  # once, before several kernels ask for it
     waiting = [config for config in cells if not is_finished(config)]
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, torch.get_num_threads() // workers)  # of the cores, or of what OMP_NUM_THREADS leaves
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it
     failures = []
     with (

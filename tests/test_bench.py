@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import pytest
 from conftest import write_vectors
 
-from lab import bench, charts, files
+from lab import bench, charts, files, train
+from lab.config import Config
 from lab.errors import LabError
 
 MEASURED = {
@@ -34,13 +35,20 @@ def test_elapsed_counts_overlaps_once_and_pauses_not():
     assert bench.elapsed([result(2, 120), result(3, 120), result(2, 60), result(10, 60)]) == 240
 
 
+def test_a_grid_counts_on_the_machine_that_ran_it(corpus):
+    for run_id, processor in (("rnn-1x1-100d-s2077", train.processor_name()), ("lstm-1x1-100d-s2077", "another")):
+        result = dict(processor=processor, seconds=60.0, memory=10**9, finished="2026-01-01T00:05:00+00:00")
+        files.write_json(files.result_path("aclImdb", run_id), result)
+    assert bench.whole_grid(Config()) == dict(cells=1, of=16, seconds=60.0, elapsed=60.0, memory=10**9)
+
+
 def test_whole_run(corpus, monkeypatch):
     write_vectors(corpus / "glove.6B.100d.txt", 100)
     monkeypatch.setattr(bench, "STEPS", (8, 256, 300))
     monkeypatch.setattr(bench, "BATCH", 4)
     monkeypatch.setattr(bench, "SHAPES", bench.SHAPES[1:3])  # a process for each
     found = bench.run("aclImdb")
-    assert files.read_json(files.home() / "report/results/bench.json") == found == bench.load()
+    assert bench.load() == [found]
     assert [row["steps"] for row in found["steps"] if row["base"] == "LSTM"] == [8, 256, 300]
     assert all(0 < row["seconds"] for row in found["steps"])
     assert [(row["base"], row["layers"], row["directions"]) for row in found["epochs"]] == [
@@ -54,12 +62,17 @@ def test_whole_run(corpus, monkeypatch):
     assert all(row["share"] == row["rate"] / row["peak"] for row in found["share"])
     assert found["prepare"]["reviews"] == 40
     assert (found["grid"]["cells"], found["grid"]["of"]) == (0, 16)
+    other = found | dict(processor="another")
+    files.write_json(bench.path(), dict(schema=bench.SCHEMA, machines=[found | dict(grid=None), other]))
     again = bench.run("aclImdb", only="grid")
     assert again == found
-    assert len(bench.epoch_table(found)) == 2
+    machines = bench.load()
+    assert machines == [found, other]
+    assert bench.epoch_table(machines)["处理器"].tolist() == [found["processor"]] * 2 + ["another"] * 2
+    assert len(bench.share_table(machines)) == 2 * len(found["share"])
     assert all("nan" not in line for line in bench.sentences(found))
-    figure = charts.growth(found)
-    assert len(figure.axes[0].lines) == 4
+    figure = charts.growth(machines)
+    assert [len(axis.lines) for axis in figure.axes] == [4, 4]
     plt.close(figure)
 
 
@@ -73,6 +86,6 @@ def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch, patience, 
 @pytest.mark.parametrize(("only", "words"), [("stps", "steps"), ("grid", "lab bench")])
 def test_nothing_to_measure_anew(corpus, only, words):
     write_vectors(corpus / "glove.6B.100d.txt", 100)
-    assert bench.load() is None
+    assert bench.load() == []
     with pytest.raises(LabError, match=words):
         bench.run("aclImdb", only)
