@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from scipy import stats
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -391,7 +390,7 @@ def standing(results: list[dict]) -> str:
 
 
 def sentence(results: list[dict]) -> str:
-    """Whether the networks beat the trigram and the LSTM beats the RNN, in words, each by its mean over seeds."""
+    """Which models predict best, each by its mean over seeds; empty where no network has run."""
     found: dict[str, list[float]] = {}
     for counted, runs in on_the_same_text(results):
         found.setdefault("三元模型", []).append(counted["trigram"]["perplexity"])
@@ -402,7 +401,7 @@ def sentence(results: list[dict]) -> str:
         f"{name}（{means[name]:.1f}{f'，{len(found[name])}个种子的均值' if len(found[name]) > 1 else ''}）"
         for name in sorted(means, key=means.get)
     ]
-    return "困惑度由低到高：" + "、".join(parts) + "。"
+    return f"困惑度由低到高：{'、'.join(parts)}。" if parts else ""
 
 
 def samples_table(results: list[dict]) -> pd.DataFrame:
@@ -457,7 +456,7 @@ def pretraining_gain(results: list[dict]) -> pd.DataFrame:
             rows.append(_gain_row(name, str(seed), before["test"]["accuracy"], after["test"]["accuracy"], half))
         if len(pairs) > 1:
             before, after = (np.array([pair[at]["test"]["accuracy"] for pair in pairs]) for at in (1, 2))
-            half = stats.t.ppf(0.975, len(pairs) - 1) * (after - before).std(ddof=1) / np.sqrt(len(pairs))
+            _, half = statistics.over_seeds(after - before)
             rows.append(_gain_row(name, f"{len(pairs)}个种子的均值", before.mean(), after.mean(), half))
     return pd.DataFrame(rows, columns=["模型", "种子", "不预训练", "预训练", "提高", "95%区间"])
 

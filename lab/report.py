@@ -413,6 +413,43 @@ def control_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["模型", "运行数", "测试准确率（%）"])
 
 
+def vectors_sentence(results: list[dict]) -> str:
+    """What pre-trained vectors are worth: their accuracy minus that of random ones, seed by seed, for each base."""
+    lines = []
+    for base in BASES:
+        kin = [run for run in results if run["config"]["MODEL_BASE"] == base and run["config"]["VECTORS"] == "random"]
+        random = {run["config"]["SEED"]: run for run in kin}
+        cell = statistics.by_cell(results)[base, 1, 1, 100]
+        pairs = [(run, random[seed]) for seed, run in cell.items() if seed in random]
+        lines.append(f"{base}用GloVe比用随机词向量，{gain_text(pairs)}" if pairs else f"{base}：{MISSING}")
+    return "；".join(lines) + "。"
+
+
+def gain_text(pairs: list[tuple[dict, dict]]) -> str:
+    """By how much the first runs' test accuracy is above the second's, pair by pair, and whether it can be told from 0."""
+    mean, half = statistics.over_seeds(
+        [(one["test"]["accuracy"] - two["test"]["accuracy"]) * 100 for one, two in pairs]
+    )
+    text = f"测试准确率{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
+    if half is None:
+        return f"{text}（只有一个种子）"
+    verdict = "" if abs(mean) > half else "，含0，分不出高下"
+    return f"{text}（{len(pairs)}个种子，95%区间[{mean - half:+.2f}, {mean + half:+.2f}]{verdict}）"
+
+
+def pretrained_sentence(results: list[dict]) -> str:
+    """What starting from a language model is worth, for each cell that has such runs; empty where none has."""
+    plain_runs = {run["run_id"]: run for run in results if not run["config"]["PRETRAINED"]}
+    found: dict[str, list] = {}
+    for run in results:
+        run_id, _, source = run["run_id"].partition("-pre-")
+        if source and run_id in plain_runs:
+            config = run["config"]
+            name = f"{config['MODEL_BASE']} {config['N_LAYERS']}-1（{config['EMBEDDING_DIM']}维）"
+            found.setdefault(name, []).append((run, plain_runs[run_id]))
+    return "".join(f"{name}以语言模型为起点，比只用词向量的{gain_text(pairs)}。" for name, pairs in found.items())
+
+
 def control_sentence(results: list[dict], linear: list[dict]) -> str:
     """What the linear control says of the recurrent models, from the paired marks."""
     if not linear or not results:
@@ -528,8 +565,8 @@ def curves_sentence(results: list[dict]) -> str:
     return "学习曲线：" + "；".join(text)
 
 
-def conclusion(results: list[dict], verdicts: pd.DataFrame) -> str:
-    """The closing section, from the numbers."""
+def conclusion(results: list[dict], verdicts: pd.DataFrame, *more: str) -> str:
+    """The closing section, from the numbers; ``more`` are sentences of other sections that belong there, empty ones left out."""
     if not results:
         return f"{MISSING}。"
     cells = statistics.by_cell(results)
@@ -545,6 +582,7 @@ def conclusion(results: list[dict], verdicts: pd.DataFrame) -> str:
         names = verdicts.loc[verdicts["verdict"] == word, "hypothesis"]
         if len(names):
             lines.append(f"参考报告的结论中{word}的有：{'、'.join(names)}。")
+    lines += filter(None, more)
     lines.append(
         "一次运行的准确率有两种误差：测试影评有限带来的误差（表中的区间）和换一个随机种子带来的波动；小于它们的差别不能当作结论。"
     )
@@ -562,7 +600,7 @@ def runs_table(results: list[dict]) -> pd.DataFrame:
             "选中的轮": result["best_epoch"],
             "验证损失": f"{result['valid']['loss']:.4f}",
             "验证准确率（%）": result["valid"]["accuracy"] * 100,
-            "测试准确率（%）": result["test"]["accuracy"] * 100,
+            "测试准确率（%）": accuracy_text([result]),
             "用时（分）": result["seconds"] / 60,
         }
         for result in results

@@ -166,6 +166,16 @@ def summary(accuracies: Sequence[float]) -> Summary:
     return Summary(values.size, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else None)
 
 
+def over_seeds(differences: Sequence[float]) -> tuple[float, float | None]:
+    """Mean of paired differences, one a seed, and the half width of its 95 % interval by Student's t; None for one seed."""
+    found = summary(differences)
+    if found.sd is None:
+        return found.mean, None
+    from scipy import stats
+
+    return found.mean, float(stats.t.ppf(0.975, found.n - 1) * found.sd / np.sqrt(found.n))
+
+
 def by_cell(results: Iterable[dict], settings: Config | None = None) -> dict[Cell, dict[int, dict]]:
     """Sort result files into the cells of the reference table: cell -> seed -> result.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab import files, report, statistics, train
+from lab import files, language, report, statistics, train
 from lab.config import Config
 
 N = 2000
@@ -159,6 +159,44 @@ def test_controls(results):
     assert "88.00%，高于" in sentence
     assert "280篇只有线性模型判对，240篇只有循环网络判对" in sentence  # 0.14 * N and 0.12 * N, no overlap
     assert report.control_sentence(results, []) == f"线性对照：{report.MISSING}。"
+
+
+def test_what_vectors_are_worth(results):
+    assert report.vectors_sentence(results) == (
+        "RNN：未运行；LSTM用GloVe比用随机词向量，测试准确率高6.00个百分点（只有一个种子）。"
+    )
+    random = [run(accuracy, VECTORS="random", SEED=seed) for seed, accuracy in ((2077, 0.71), (2078, 0.71))]
+    # +1 and -1 points: mean 0 beside t(0.975, 1) = 12.706 times sqrt(2) / sqrt(2)
+    assert "测试准确率低0.00个百分点（2个种子，95%区间[-12.71, +12.71]，含0，分不出高下）" in report.vectors_sentence(
+        [run(0.72), run(0.70, SEED=2078), *random]
+    )
+
+
+def test_what_a_language_model_to_start_from_is_worth(results):
+    def pretrained(accuracy, seed):
+        return run(accuracy, MODEL_BASE="LSTM", SEED=seed, PRETRAINED=f"lm-lstm-1x1-100d-s{seed}")
+
+    assert report.pretrained_sentence(results) == ""
+    assert report.pretrained_sentence([*results, pretrained(0.90, 2077)]) == (
+        "LSTM 1-1（100维）以语言模型为起点，比只用词向量的测试准确率高4.00个百分点（只有一个种子）。"
+    )
+    runs = [run(0.86, MODEL_BASE="LSTM"), pretrained(0.90, 2077)]
+    runs += [run(0.85, MODEL_BASE="LSTM", SEED=2078), pretrained(0.90, 2078)]
+    # +4 and +5 points: mean 4.5, half width 12.706 * 0.5
+    assert "高4.50个百分点（2个种子，95%区间[-1.85, +10.85]，含0" in report.pretrained_sentence(runs)
+    table = language.pretraining_gain(runs)
+    assert table["种子"].tolist() == ["2077", "2078", "2个种子的均值"]
+    assert table["提高"].tolist() == ["+4.00", "+5.00", "+4.50"]
+    # 80 of 2,000 reviews turn right: 1.96 * sqrt(0.04 * 0.96 / 1999)
+    assert table["95%区间"].tolist()[::2] == ["[+3.14, +4.86]", "[-1.85, +10.85]"]
+
+
+def test_conclusion_takes_up_other_sections(results):
+    table = report.in_table(results)
+    text = report.conclusion(table, statistics.verdicts(table), "甲。", "", "乙。")
+    lines = [line.partition(". ")[2] for line in text.splitlines()]
+    assert lines[0] == "在1组相同的层数、方向与维数下，LSTM的测试准确率比RNN高15.0至15.0个百分点。"
+    assert lines[-3:-1] == ["甲。", "乙。"]
 
 
 def test_accuracy_by_length(results):
