@@ -264,3 +264,4 @@ def test_readme_shows_the_results_that_are_tracked(monkeypatch):
         assert f"| {' | '.join(row)} |" in readme
     linear = [result for result in report.load_results("aclImdb", "linear") if result["run_id"] in tracked]
     assert report.accuracy_text(linear) in readme
+    assert report.pretrained_sentence(results) in readme
