@@ -354,6 +354,24 @@ def test_a_heavy_figure_becomes_a_picture(capsys, monkeypatch):
     assert caption["metadata"]["lab"] == {"kind": "图", "caption": "说明", "label": "heavy"}
 
 
+@pytest.mark.parametrize(("n", "pages"), [(12, 1), (90, 2)])
+def test_a_long_table_goes_on_with_its_head_on_the_next_page(n, pages):
+    frame = figures.pipe_table(
+        pd.DataFrame({"名字": [f"row-{i}" for i in range(n)], "数值": [float(i) for i in range(n)]})
+    )
+    caption = {"lab": {"kind": "表", "caption": "很长的表", "label": "long"}}
+    outputs = [
+        new_output("display_data", data={"text/markdown": frame}),
+        new_output("display_data", data={"text/markdown": "表"}, metadata=caption),
+    ]
+    nb = new_notebook(cells=[new_markdown_cell("# 标题"), new_code_cell("", outputs=outputs)])
+    reader = PdfReader(io.BytesIO(export.LabPDFExporter().from_notebook_node(nb)[0]))
+    lines = [line for each in reader.pages for line in each.extract_text(extraction_mode="layout").split("\n")]
+    assert [line.count("row-") for line in lines if "row-" in line] == [1] * n  # none printed over another
+    heads = sum("名字" in line for line in lines)
+    assert heads == pages
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("汉字ab 1.-*_`$|\\<>&#[](){}!~^:@+=\"'/\n"), min_size=1), min_size=4, max_size=4)

@@ -140,7 +140,7 @@ def test_other_settings_beside_the_same_seeds(results):
     row = table.iloc[0]
     assert (row["配置"], row["改动"], row["种子数"]) == ("RNN 1-1（100维）", "`GRAD_CLIP=1`", 1)
     assert row["差"] == "+8.00"  # beside seed 2077 alone
-    assert (row["验证：默认"], row["改动后"]) == (pytest.approx(71), pytest.approx(79))
+    assert row["验证准确率"] == "71.00→79.00"
     assert report.settings_table(results[:3]).empty
     assert report.settings_table(results[1:]).empty  # nothing to compare with
 
@@ -189,6 +189,17 @@ def test_what_a_language_model_to_start_from_is_worth(results):
     assert table["提高"].tolist() == ["+4.00", "+5.00", "+4.50"]
     # 80 of 2,000 reviews turn right: 1.96 * sqrt(0.04 * 0.96 / 1999)
     assert table["95%区间"].tolist()[::2] == ["[+3.14, +4.86]", "[-1.85, +10.85]"]
+
+
+def test_our_best_of_each_kind_stands_among_the_published(results):
+    runs = [*results, run(0.90, MODEL_BASE="LSTM", PRETRAINED="lm-lstm-1x1-100d-s2077")]
+    table = report.published_table(runs, [run(0.91) | dict(kind="linear", run_id="tfidf-logreg-s2077")])
+    ours = table[table["来源"] == "本报告"].set_index("准确率（%）")["方法"]
+    assert list(ours.index) == [pytest.approx(86), pytest.approx(90), pytest.approx(91)]
+    assert ours.iloc[0].endswith("实验表：`lstm-1x1-100d-s2077`")
+    assert table["准确率（%）"].is_monotonic_increasing
+    assert len(table) == len(report.PUBLISHED) + 3
+    assert len(report.published_table([run(0.9, DATASET="sample")], [])) == len(report.PUBLISHED)
 
 
 def test_conclusion_takes_up_other_sections(results):
