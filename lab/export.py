@@ -42,6 +42,8 @@ NO_CELL = {"remove-cell", "parameters", "injected-parameters"}
 NO_INPUT = {"remove-input", "hide-input"}
 NO_OUTPUT = {"remove-output", "hide-output"}
 PICTURES = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # best first
+PAGE_WIDTH = 46.0  # em of a table's text, across the web page
+SHORT_CELL = 11.5  # em: an accuracy with its interval, a run's name
 HTML_LIMIT = 3_000_000  # bytes; a larger page is still written, with a warning
 
 
@@ -76,6 +78,7 @@ class LabHTMLExporter(LabExporter):
     def write(self, tree: dict, media: dict[str, bytes]) -> str:
         """The page's text."""
         wrap_blocks(tree)
+        keep_short_cells(tree)
         inline_pictures(tree, media)
         options = ["--mathml", "--toc", "--toc-depth=3", "--template", str(TEMPLATES / "report.html")]
         page = pandoc(json.dumps(tree), "json", "html", *options)
@@ -382,6 +385,24 @@ def wrap_blocks(tree: dict) -> None:
             start, end = '<div class="scroll">', "</div>"
         blocks += [raw_html(start), block, raw_html(end)] if start else [block]
     tree["blocks"] = blocks
+
+
+def keep_short_cells(tree: dict) -> None:
+    """Keep what is short in one line, and set a table that gets too wide for the page by it in smaller letters.
+
+    Short is a cell of up to ``SHORT_CELL`` em, in a table's head of a third of that.
+    """
+    for table in elements(tree, "Table"):
+        attributes, _, columns, head, bodies, _ = table["c"]
+        least = [0.0] * len(columns)  # em
+        for rows, limit in ((head[1], SHORT_CELL / 3), (bodies[0][3], SHORT_CELL)):
+            for i, cell in ((i, cell) for row in rows for i, cell in enumerate(row[1])):
+                if (wide := width(plain_text(cell[4]))) <= limit:
+                    cell[0][2] = [["style", "white-space: nowrap"]]
+                least[i] = max(least[i], min(wide, SHORT_CELL))
+        wanted = sum(least) + CELL_PADDING * len(columns)
+        if wanted > PAGE_WIDTH:
+            attributes[2].append(["style", f"font-size: {max(0.7, 0.92 * PAGE_WIDTH / wanted):.2f}rem"])
 
 
 def raw_html(tag: str) -> dict:

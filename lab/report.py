@@ -107,7 +107,7 @@ def accuracy_text(runs: list[dict]) -> str:
     if found.sd is None:
         low, high = interval(runs[0])
         return f"**{found.mean:.2f}** [{low * 100:.2f}, {high * 100:.2f}]"
-    return f"**{found.mean:.2f}** ± {found.sd:.2f}（{found.n}个种子）"
+    return f"**{found.mean:.2f}** ± {found.sd:.2f}（n={found.n}）"
 
 
 def reference_table(results: list[dict]) -> pd.DataFrame:
@@ -544,7 +544,7 @@ def headline(results: list[dict]) -> str:
             f"{base}中验证损失最低的是`{best['run_id']}`，测试准确率{best['test']['accuracy']:.2%}，"
             f"95%的Wilson区间[{low:.2%}, {high:.2%}]（{best['test']['n']:,}篇测试影评）。"
         )
-    return "".join(sentences) + "每格方括号内是同样的区间；有多个种子时给出均值与标准差。"
+    return "".join(sentences) + "每格方括号内是同样的区间；有多个种子时给出均值±标准差，n是种子数。"
 
 
 def one_seed(results: list[dict]) -> list[dict]:

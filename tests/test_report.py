@@ -74,7 +74,7 @@ def test_only_the_tables_own_runs_are_in_it(results):
 
 def test_accuracies_with_interval_or_spread(results):
     row = report.accuracy_table(results).set_index("N_L-N_D").loc["1-1"]
-    assert row["RNN 100维"] == "**71.00** ± 1.41（2个种子）"
+    assert row["RNN 100维"] == "**71.00** ± 1.41（n=2）"
     low, high = statistics.wilson(1720, N)
     assert row["LSTM 100维"] == f"**86.00** [{low * 100:.2f}, {high * 100:.2f}]"
     assert row["RNN 300维"] == report.MISSING
