@@ -39,8 +39,8 @@ DPI = 200
 def use_style() -> None:
     """Set Matplotlib, seaborn and the kernel's inline figures (SVG) to the lab's fonts, colours and sizes."""
     font_manager.fontManager.addfont(FONTS / "NotoSansCJKsc-Regular.otf")
-    known = font_manager.fontManager.ttflist
-    known.insert(0, known.pop())  # of fonts of this name, the first is taken: the wheel's, not the system's
+    known = font_manager.fontManager.ttflist  # the system's fonts of this name would differ from one reader to the next
+    known[:] = [each for each in known if each.name != FONT or Path(each.fname).parent == FONTS]
     seaborn.set_theme(
         style="whitegrid",
         palette=PALETTE,
