@@ -435,27 +435,40 @@ def describe_data(config: LanguageConfig, text: LanguageText) -> dict:
     )
 
 
+def pretrained_pairs(results: list[dict]) -> dict[str, list[tuple[dict, dict]]]:
+    """The same classifier without and with a language model to start from: model (run id without seed) -> pair a seed."""
+    plain = {result["run_id"]: result for result in results if not result["config"]["PRETRAINED"]}
+    pairs: dict[str, list] = {}
+    for after in sorted(results, key=lambda result: result["config"]["SEED"]):
+        run_id, _, source = after["run_id"].partition("-pre-")
+        if source and run_id in plain:
+            pairs.setdefault(run_id.replace(f"-s{after['config']['SEED']}", ""), []).append((plain[run_id], after))
+    return pairs
+
+
+def pretrained_sentence(results: list[dict]) -> str:
+    """What starting from a language model is worth, a sentence for each model; empty where there is no pair."""
+    return "".join(
+        f"`{name}`以语言模型为起点，比只用词向量的{statistics.gain_text([pair[::-1] for pair in pairs])}。"
+        for name, pairs in pretrained_pairs(results).items()
+    )
+
+
 def pretraining_gain(results: list[dict]) -> pd.DataFrame:
     """Test accuracy (%) of classifiers that start from a language model beside the same ones that do not.
 
     A row for each pair, its difference with a 95 % interval paired by test review; then, where a model has several
     seeds, their mean with the interval of Student's t over seeds. ``results``: result files of classifiers.
     """
-    plain = {result["run_id"]: result for result in results if not result["config"].get("PRETRAINED")}
-    groups: dict[str, list] = {}
-    for result in results:
-        run_id, _, source = result["run_id"].partition("-pre-")
-        if source and run_id in plain:
-            seed = result["config"]["SEED"]
-            groups.setdefault(run_id.replace(f"-s{seed}", ""), []).append((seed, plain[run_id], result))
     rows = []
-    for name, pairs in groups.items():
-        for seed, before, after in sorted(pairs, key=lambda pair: pair[0]):
+    for name, pairs in pretrained_pairs(results).items():
+        for before, after in pairs:
+            seed = after["config"]["SEED"]
             each = statistics.unpack(after).astype(float) - statistics.unpack(before)  # (N,) 1, 0 or -1
             half = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
             rows.append(_gain_row(name, str(seed), before["test"]["accuracy"], after["test"]["accuracy"], half))
         if len(pairs) > 1:
-            before, after = (np.array([pair[at]["test"]["accuracy"] for pair in pairs]) for at in (1, 2))
+            before, after = (np.array([pair[at]["test"]["accuracy"] for pair in pairs]) for at in (0, 1))
             _, half = statistics.over_seeds(after - before)
             rows.append(_gain_row(name, f"{len(pairs)}个种子的均值", before.mean(), after.mean(), half))
     return pd.DataFrame(rows, columns=["模型", "种子", "不预训练", "预训练", "提高", "95%区间"])

@@ -420,33 +420,8 @@ def vectors_sentence(results: list[dict]) -> str:
         random = {run["config"]["SEED"]: run for run in kin}
         cell = statistics.by_cell(results)[base, 1, 1, 100]
         pairs = [(run, random[seed]) for seed, run in cell.items() if seed in random]
-        lines.append(f"{base}用GloVe比用随机词向量，{gain_text(pairs)}" if pairs else f"{base}：{MISSING}")
+        lines.append(f"{base}用GloVe比用随机词向量，{statistics.gain_text(pairs)}" if pairs else f"{base}：{MISSING}")
     return "；".join(lines) + "。"
-
-
-def gain_text(pairs: list[tuple[dict, dict]]) -> str:
-    """By how much the first runs' test accuracy is above the second's, pair by pair, and whether it can be told from 0."""
-    mean, half = statistics.over_seeds(
-        [(one["test"]["accuracy"] - two["test"]["accuracy"]) * 100 for one, two in pairs]
-    )
-    text = f"测试准确率{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
-    if half is None:
-        return f"{text}（只有一个种子）"
-    verdict = "" if abs(mean) > half else "，含0，分不出高下"
-    return f"{text}（{len(pairs)}个种子，95%区间[{mean - half:+.2f}, {mean + half:+.2f}]{verdict}）"
-
-
-def pretrained_sentence(results: list[dict]) -> str:
-    """What starting from a language model is worth, for each cell that has such runs; empty where none has."""
-    plain_runs = {run["run_id"]: run for run in results if not run["config"]["PRETRAINED"]}
-    found: dict[str, list] = {}
-    for run in results:
-        run_id, _, source = run["run_id"].partition("-pre-")
-        if source and run_id in plain_runs:
-            config = run["config"]
-            name = f"{config['MODEL_BASE']} {config['N_LAYERS']}-1（{config['EMBEDDING_DIM']}维）"
-            found.setdefault(name, []).append((run, plain_runs[run_id]))
-    return "".join(f"{name}以语言模型为起点，比只用词向量的{gain_text(pairs)}。" for name, pairs in found.items())
 
 
 def control_sentence(results: list[dict], linear: list[dict]) -> str:

@@ -176,6 +176,16 @@ def over_seeds(differences: Sequence[float]) -> tuple[float, float | None]:
     return found.mean, float(stats.t.ppf(0.975, found.n - 1) * found.sd / np.sqrt(found.n))
 
 
+def gain_text(pairs: list[tuple[dict, dict]]) -> str:
+    """By how much the first runs' test accuracy is above the second's, pair by pair, and whether it can be told from 0."""
+    mean, half = over_seeds([(one["test"]["accuracy"] - two["test"]["accuracy"]) * 100 for one, two in pairs])
+    text = f"测试准确率{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
+    if half is None:
+        return f"{text}（只有一个种子）"
+    verdict = "" if abs(mean) > half else "，含0，分不出高下"
+    return f"{text}（{len(pairs)}个种子，95%区间[{mean - half:+.2f}, {mean + half:+.2f}]{verdict}）"
+
+
 def by_cell(results: Iterable[dict], settings: Config | None = None) -> dict[Cell, dict[int, dict]]:
     """Sort result files into the cells of the reference table: cell -> seed -> result.
 

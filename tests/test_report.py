@@ -176,14 +176,14 @@ def test_what_a_language_model_to_start_from_is_worth(results):
     def pretrained(accuracy, seed):
         return run(accuracy, MODEL_BASE="LSTM", SEED=seed, PRETRAINED=f"lm-lstm-1x1-100d-s{seed}")
 
-    assert report.pretrained_sentence(results) == ""
-    assert report.pretrained_sentence([*results, pretrained(0.90, 2077)]) == (
-        "LSTM 1-1（100维）以语言模型为起点，比只用词向量的测试准确率高4.00个百分点（只有一个种子）。"
+    assert language.pretrained_sentence(results) == ""
+    assert language.pretrained_sentence([*results, pretrained(0.90, 2077)]) == (
+        "`lstm-1x1-100d`以语言模型为起点，比只用词向量的测试准确率高4.00个百分点（只有一个种子）。"
     )
     runs = [run(0.86, MODEL_BASE="LSTM"), pretrained(0.90, 2077)]
     runs += [run(0.85, MODEL_BASE="LSTM", SEED=2078), pretrained(0.90, 2078)]
     # +4 and +5 points: mean 4.5, half width 12.706 * 0.5
-    assert "高4.50个百分点（2个种子，95%区间[-1.85, +10.85]，含0" in report.pretrained_sentence(runs)
+    assert "高4.50个百分点（2个种子，95%区间[-1.85, +10.85]，含0" in language.pretrained_sentence(runs)
     table = language.pretraining_gain(runs)
     assert table["种子"].tolist() == ["2077", "2078", "2个种子的均值"]
     assert table["提高"].tolist() == ["+4.00", "+5.00", "+4.50"]
@@ -275,4 +275,4 @@ def test_readme_shows_the_results_that_are_tracked(monkeypatch):
         assert f"| {' | '.join(row)} |" in readme
     linear = [result for result in report.load_results("aclImdb", "linear") if result["run_id"] in tracked]
     assert report.accuracy_text(linear) in readme
-    assert report.pretrained_sentence(results) in readme
+    assert language.pretrained_sentence(results) in readme
