@@ -139,7 +139,8 @@ def test_holm_worked_by_hand():
 
 
 @settings(max_examples=10, deadline=None)  # statsmodels collects garbage on every call
-@given(st.lists(st.floats(0, 1), max_size=30))
+# Earlier tests may have trained in this process, which then knows no subnormal numbers.
+@given(st.lists(st.floats(0, 1, allow_subnormal=False), max_size=30))
 def test_holm_is_its_definition_and_passes_over_missing_ones(p_values):
     expected, running = {}, 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable")):
