@@ -86,7 +86,7 @@ def steps(lengths: tuple[int, ...], batch: int) -> list[dict]:
     recurrent.tune_process()
     cases = [(base, length) for base in GATES for length in lengths]
     return [
-        dict(base=base, steps=length, seconds=median(step_of(recurrent.grouped, base, *random_batch(length, batch))))
+        dict(base=base, steps=length, seconds=median(step_of(recurrent.fused, base, *random_batch(length, batch))))
         for base, length in tqdm(cases, desc="一步", unit="项")
     ]
 
@@ -203,7 +203,7 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
         model.train()
         return seconds + time.perf_counter() - at
 
-    with mock.patch.object(recurrent, "grouped", recurrent.packed):  # run() takes the other path, all else stays
+    with mock.patch.object(recurrent, "fused", recurrent.packed):  # run() takes the other path, all else stays
         portioned = measure(f"一轮，分份打包的{config.MODEL_BASE}")
         with mock.patch.object(train, "portion", return_value=sys.maxsize):
             seconds = measure(f"一轮，整批打包的{config.MODEL_BASE}")
@@ -230,7 +230,7 @@ def share(base: str, config: Config, n_threads: int, n: int = 16) -> dict:
     peak = 2 * 2048**3 / median(lambda: torch.mm(a, b))
     some = list(data.batches(data.load(config).train, BATCH, 1))[:n]
     work = [
-        step_of(recurrent.grouped, base, torch.randn(*batch.tokens.shape, INPUTS, requires_grad=True), batch.lengths)
+        step_of(recurrent.fused, base, torch.randn(*batch.tokens.shape, INPUTS, requires_grad=True), batch.lengths)
         for batch in some
     ]
     seconds = median(lambda: [step() for step in work])

@@ -3,11 +3,9 @@
 On CUDA this is cuDNN's packed path. On a CPU the packed path of ``torch.nn`` lets time and memory grow with
 the square of the length (pytorch/pytorch#149194), so that path is not taken there:
 
-- Reviews of like length form groups, padded to their longest member and no further: ``WASTE`` bounds the padding.
-- An LSTM's group goes through oneDNN's fused LSTM (``torch.lstm``), which knows nothing of lengths. A last input
-  column tells the padding: its weights shut the input and output gates there and hold the forget gate open, so that
-  the cells wait unchanged, to the last bit and in the gradients too, for the longest review of the group.
-- For Elman's RNN torch has no fused pass; ``Elman`` is one, with a backward pass written out.
+- The tokens stand in the order of a ``PackedSequence``: reviews that are finished leave the batch, no padding is read.
+- Reviews of like length form strips, which threads go through side by side. The products of inputs and weights are
+  torch's, for some steps at once; the steps themselves are compiled: ``lab.kernels``.
 - The reverse direction reads each review mirrored within its own length.
 """
 
@@ -16,22 +14,20 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-# oneDNN compiles its LSTM for every size of a group and keeps 1024 of them, half a gigabyte. Few sizes come twice.
-# It reads this when it is first used.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-
-MEMBERS = 64  # most reviews in a group
-WASTE = {"LSTM": 0.1, "RNN_TANH": 0.25, "RNN_RELU": 0.25}  # most padding in a group, as a share of its tokens
-SHUT = -1e6  # before a gate's logistic function, which gives exactly 0 there
+MODES = ("RNN_TANH", "RNN_RELU", "LSTM")
+CHUNK = 1024  # about how many rows a thread has in hand: their gates stay in a processor's cache
+STRIP = 16  # most reviews that go through the steps together, on one thread
 
 
 def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
@@ -42,9 +38,10 @@ def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, emb
     Returns outputs (T, B, D*H), zero at padding, and final states (L*D, B, H): h_n, for LSTM (h_n, c_n). With
     ``final_only`` the outputs are None, which saves laying them out.
     """
-    if x.is_cuda or rnn.mode not in WASTE or rnn.proj_size or rnn.batch_first:
+    ours = rnn.mode in MODES and rnn.all_weights[0][0].dtype in (torch.float32, torch.float64)
+    if x.is_cuda or not ours or rnn.proj_size or rnn.batch_first:
         return packed(rnn, x, lengths, state, embedding, final_only)
-    return grouped(rnn, x, lengths, state, embedding, final_only)
+    return fused(rnn, x, lengths, state, embedding, final_only)
 
 
 def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
@@ -58,168 +55,197 @@ def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, 
     return pad_packed_sequence(outputs, rnn.batch_first, total_length=steps)[0], state
 
 
-def grouped(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
+def fused(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
     """The same on a CPU, with time and memory linear in the number of tokens."""
     tune_process()
     (T, B), L, D, H = x.shape[:2], rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
-    lstm = rnn.mode == "LSTM"
-    layout = lay_out(lengths, WASTE[rnn.mode])
+    layout = lay_out(lengths)
     y = x.flatten(0, 1).index_select(0, layout.places)
     y = y if embedding is None else embedding(y)  # (N, I)
     if state is None:
-        state = (y.new_zeros(L * D, B, H),) * 2
-    elif not lstm:
-        state = (state, state)  # an RNN has no cells, and what stands in for them is not read
-    h_0, c_0 = (s.index_select(1, layout.order) for s in state)
+        state = [y.new_zeros(L * D, B, H)] * (2 if rnn.mode == "LSTM" else 1)
+    elif rnn.mode != "LSTM":
+        state = [state]
+    initial = [s.index_select(1, layout.order) for s in state]
 
-    states = []
+    finals = []
     for layer in range(L):
         if layer and rnn.dropout:
             y = F.dropout(y, rnn.dropout, rnn.training)
         directions = []
         for k in range(layer * D, layer * D + D):
             rows = y if k == layer * D else y.index_select(0, layout.mirror)
-            run_group = lstm_group(*rnn.all_weights[k]) if lstm else elman_group(rnn.mode, *rnn.all_weights[k])
-            outputs, cells = [], []
-            for group, part in zip(layout.groups, rows.split([g.n for g in layout.groups]), strict=True):
-                output, cell = run_group(part, h_0[k, group.columns], c_0[k, group.columns], group)
-                outputs.append(output)
-                cells.append(cell)
-            output = torch.cat(outputs)  # (N, H)
-            states.append((output.index_select(0, layout.ends), torch.cat(cells)))
+            W, U, *biases = rnn.all_weights[k]
+            b = sum(biases) if biases else W.new_zeros(len(W))
+            output, *final = Pass.apply(rnn.mode, layout, rows, W, U, b, *(s[k] for s in initial))
             directions.append(output if k == layer * D else output.index_select(0, layout.mirror))
+            finals.append(final)
         y = torch.cat(directions, 1) if D == 2 else directions[0]  # (N, D*H)
     back = torch.argsort(layout.order)
-    h_n, c_n = (torch.stack(s).index_select(1, back) for s in zip(*states, strict=True))
-    final = (h_n, c_n) if lstm else h_n
+    final = tuple(torch.stack(s).index_select(1, back) for s in zip(*finals, strict=True))
+    final = final if rnn.mode == "LSTM" else final[0]
     if final_only:
         return None, final
-    real, where = layout.real, layout.places[layout.real]
-    outputs = y.new_zeros(T * B, D * H).index_copy_(0, where, y.index_select(0, real)).unflatten(0, (T, B))
-    return outputs, final
+    return y.new_zeros(T * B, D * H).index_copy(0, layout.places, y).unflatten(0, (T, B)), final
 
 
-class Group(NamedTuple):
-    """Reviews that are padded to the same length T, longest first; as rows: all first steps, all second steps, …"""
+class Chunk(NamedTuple):
+    """Some steps of a strip."""
 
-    columns: slice  # the group's places in Layout.order
-    sizes: list[int]  # (T,) reviews that have a step t
-    padding: torch.Tensor | None  # (T * b, 1) whether a row is padding; None where none is
+    rows: slice  # of the N
+    sizes: np.ndarray  # reviews that have each of the steps
+    before: slice | None  # rows of the states that the first step goes on from; None for the initial ones
 
-    @property
-    def n(self) -> int:
-        """Rows, padding included."""
-        return len(self.sizes) * (self.columns.stop - self.columns.start)
+
+class Strip(NamedTuple):
+    """Some reviews, whose rows stand in the order of ``PackedSequence``: all first steps, longest review first, …"""
+
+    columns: slice  # their places in ``Layout.order``
+    chunks: list[Chunk]
 
 
 class Layout(NamedTuple):
-    """The rows of all groups, one group after the other: N of them."""
+    """The N tokens of a batch as rows, one strip after the other."""
 
-    order: torch.Tensor  # (B,) the reviews, group by group
-    places: torch.Tensor  # (N,) t * B + b of what each row holds; padding repeats the review's last token
+    order: torch.Tensor  # (B,) the reviews, longest first
+    places: torch.Tensor  # (N,) t * B + b of what each row holds
     mirror: torch.Tensor  # (N,) the row of the same review's token as far from its end as this one from its start
     ends: torch.Tensor  # (B,) rows of the last tokens, in the order of ``order``
-    real: torch.Tensor  # rows that are not padding
-    groups: list[Group]
+    strips: list[Strip]
 
 
-def lay_out(lengths: torch.Tensor, waste: float) -> Layout:
-    """Cut the reviews, longest first, into groups of at most ``MEMBERS`` with a share of at most ``waste`` padding."""
-    B = len(lengths)
-    lengths, order = torch.sort(lengths.cpu(), descending=True, stable=True)
-    n, groups, places, mirrors, ends, padded = 0, [], [], [], [], []
-    for start, stop in cut(lengths.tolist(), waste):
-        own, b = lengths[start:stop], stop - start
-        step = torch.arange(int(own[0]))[:, None]  # (T, 1)
-        padding = step >= own  # (T, b)
-        places.append(torch.minimum(step, own - 1) * B + order[start:stop])
-        mirrors.append(n + torch.where(padding, step, own - 1 - step) * b + torch.arange(b))
-        ends.append(n + (own - 1) * b + torch.arange(b))
-        padded.append(padding)
-        flag = padding.reshape(-1, 1) if padding.any() else None
-        groups.append(Group(slice(start, stop), (b - padding.sum(1)).tolist(), flag))
-        n += padding.numel()
-    places, mirror, padded = (torch.cat([part.flatten() for part in parts]) for parts in (places, mirrors, padded))
-    return Layout(order, places, mirror, torch.cat(ends), (~padded).nonzero().squeeze(1), groups)
+def lay_out(lengths: torch.Tensor) -> Layout:
+    """The layout of a batch of reviews of these ``lengths`` (B,)."""
+    lengths, order = (a.numpy() for a in torch.sort(lengths.cpu(), descending=True, stable=True))
+    B, n, places, mirrors, ends, strips = len(lengths), 0, [], [], [], []
+    for first in range(0, B, STRIP):
+        columns = slice(first, min(first + STRIP, B))
+        own = lengths[columns]
+        step, column = np.arange(own[0])[:, None], np.arange(len(own))  # (T, 1), (b,)
+        there = step < own  # (T, b)
+        sizes = there.sum(1)
+        starts = n + np.append(0, np.cumsum(sizes))  # (T + 1,)
+        places.append((step * B + order[columns])[there])
+        mirrors.append((starts[np.maximum(own - 1 - step, 0)] + column)[there])
+        ends.append(starts[own - 1] + column)
+        strips.append(Strip(columns, cut(starts, sizes)))
+        n = starts[-1]
+    places, mirror, ends = (torch.from_numpy(np.concatenate(parts)) for parts in (places, mirrors, ends))
+    return Layout(torch.from_numpy(order), places, mirror, ends, strips)
 
 
-def cut(lengths: list[int], waste: float) -> list[tuple[int, int]]:
-    """Bounds of the groups of reviews whose ``lengths`` fall."""
-    bounds, start, tokens = [], 0, 0
-    for place, length in enumerate(lengths):
-        tokens += length
-        if place - start == MEMBERS or lengths[start] * (place + 1 - start) > (1 + waste) * tokens:
-            bounds.append((start, place))
-            start, tokens = place, length
-    return [*bounds, (start, len(lengths))]
+def cut(starts: np.ndarray, sizes: np.ndarray) -> list[Chunk]:
+    """Chunks of about ``CHUNK`` rows: starts (T + 1,) of each step's rows and their end, sizes (T,)."""
+    chunks, t = [], 0
+    while t < len(sizes):
+        end = t + max(1, CHUNK // int(sizes[t]))
+        before = slice(starts[t - 1], starts[t - 1] + sizes[t]) if t else None
+        chunks.append(Chunk(slice(starts[t], starts[min(end, len(sizes))]), sizes[t:end], before))
+        t = end
+    return chunks
 
 
-def lstm_group(w_ih, w_hh, *biases):
-    """What runs a group through one layer and direction of an LSTM: rows (T*b, I), states (b, H) -> rows, cells."""
-    gates = w_ih.new_tensor([SHUT, -SHUT, 0, SHUT]).repeat_interleave(len(w_hh) // 4)  # i, f, g, o
-    with_flag = torch.cat([w_ih, gates[:, None]], 1)
+class Pass(torch.autograd.Function):
+    """One layer and direction: x (N, I) and initial states (B, H) -> outputs (N, H) and final states (B, H).
 
-    def run_group(x, h_0, c_0, group: Group):
-        weights = [w_ih, w_hh, *biases]
-        if group.padding is not None:
-            x = torch.cat([x, group.padding.to(x.dtype)], 1)
-            weights[0] = with_flag
-        x = x.unflatten(0, (len(group.sizes), -1))  # (T, b, I)
-        state = (h_0[None].contiguous(), c_0[None].contiguous())
-        y, _, c_n = torch.lstm(x, state, weights, bool(biases), 1, 0.0, torch.is_grad_enabled(), False, False)
-        return y.flatten(0, 1), c_n[0]
-
-    return run_group
-
-
-def elman_group(mode, w_ih, w_hh, *biases):
-    """The same for Elman's RNN, whose second result stands in for cells that it has not."""
-    bias = sum(biases) if biases else w_ih.new_zeros(len(w_ih))
-
-    def run_group(x, h_0, c_0, group: Group):
-        return Elman.apply(x, h_0, w_ih, w_hh, bias, group.sizes, mode), c_0
-
-    return run_group
-
-
-class Elman(torch.autograd.Function):
-    """h_t = f(U h_{t-1} + W x_t + b) over a group's rows: x (T*b, I), h_0 (b, H) -> y (T*b, H), f tanh or relu."""
+    The products with W and those that give the weights' gradients are torch's, a chunk at a time; what has to go step by
+    step is in ``lab.kernels``.
+    """
 
     @staticmethod
-    def forward(ctx, x, h_0, W, U, b, sizes, mode):
-        # tanh(z) = 2 s(2z) - 1: torch computes the logistic function s four times as fast as tanh.
-        scale = 2.0 if mode == "RNN_TANH" else 1.0
-        y, back, minus_one = torch.addmm(b * scale, x, (W * scale).t()), (U * scale).t(), x.new_tensor(-1.0)
-        h = h_0
-        for size, y_t in zip(sizes, y.split(len(h_0)), strict=True):
-            y_t = y_t[:size] if size < len(y_t) else y_t  # a finished review's rows keep what nobody reads
-            h = h[:size] if size < len(h) else h
-            y_t.addmm_(h, back)
-            if mode == "RNN_TANH":
-                torch.add(minus_one, y_t.sigmoid_(), alpha=2, out=y_t)
-            else:
-                y_t.clamp_min_(0)
-            h = y_t
-        ctx.save_for_backward(x, h_0, W, U, y)
-        ctx.sizes, ctx.mode = sizes, mode
-        return y
+    def forward(ctx, mode, layout, x, W, U, b, *initial):
+        from lab import kernels  # Numba takes a second to load: not where cuDNN does the work
+
+        states = [x.new_empty(len(x), len(U[0])) for _ in initial]  # h and, of an LSTM, c: (N, H)
+        z = x.new_empty(len(x), len(W)) if mode == "LSTM" else states[0]  # (N, G*H)
+        Wt, weights, past, now, gates = W.t(), arrays(U.t(), b), arrays(*initial), arrays(*states), z.numpy()
+
+        def pass_strip(strip: Strip) -> None:
+            for chunk in strip.chunks:
+                torch.mm(x[chunk.rows], Wt, out=z[chunk.rows])
+                before = states_before(strip, chunk, past, now)
+                if mode == "LSTM":
+                    results = [a[chunk.rows] for a in now]
+                    kernels.lstm_forward(gates[chunk.rows], *weights, chunk.sizes, *before, *results)
+                else:
+                    kernels.rnn_forward(gates[chunk.rows], *weights, chunk.sizes, *before, mode == "RNN_RELU")
+
+        each(pass_strip, layout.strips)
+        ctx.mode, ctx.layout = mode, layout
+        ctx.set_materialize_grads(False)  # nobody reads the outputs of the last layer: no zeros for them
+        ctx.save_for_backward(x, W, U, z, *initial, *states)
+        return states[0], *(s.index_select(0, layout.ends) for s in states)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy):
-        x, h_0, W, U, y = ctx.saved_tensors
-        b = len(h_0)
-        dz = torch.addcmul(y.new_tensor(1.0), y, y, value=-1) if ctx.mode == "RNN_TANH" else (y > 0).to(y.dtype)
-        dh = torch.zeros_like(h_0)
-        for size, dz_t, dy_t in zip(reversed(ctx.sizes), reversed(dz.split(b)), reversed(dy.split(b)), strict=True):
-            if size < b:
-                dz_t[size:].zero_()
-                dz_t, dy_t, dh_t = dz_t[:size], dy_t[:size], dh[:size]
-            else:
-                dh_t = dh
-            torch.mm(dz_t.mul_(dh_t.add_(dy_t)), U, out=dh_t)
-        dU = torch.mm(dz[:b].t(), h_0).addmm_(dz[b:].t(), y[:-b])  # each row by the state that it went on from
-        return dz @ W, dh, dz.t() @ x, dU, dz.sum(0), None, None
+    def backward(ctx, dy, *dfinal):
+        from lab import kernels
+
+        x, W, U, z, *saved = ctx.saved_tensors
+        initial, states = saved[: len(dfinal)], saved[len(dfinal) :]
+        dx, dinitial = torch.empty_like(x), [torch.zeros_like(s) for s in initial]
+        for gradient, final in zip(dinitial, dfinal, strict=True):
+            if final is not None:
+                gradient.copy_(final)
+        inputs, weights, gates, past, now = *arrays(x, U, z), arrays(*initial), arrays(*states)
+        outputs, changes, (E, H) = None if dy is None else arrays(dy)[0], arrays(*dinitial), (x.shape[1], U.shape[1])
+
+        def pass_strip(strip: Strip) -> torch.Tensor:
+            most = max(chunk.rows.stop - chunk.rows.start for chunk in strip.chunks)
+            all_dz, factors = W.new_empty(most, len(W)), W.new_zeros(most, (E + H + 8) // 8 * 8)
+            factors[:, E + H] = 1  # beside x and h, for b; the zeros fill up to a width that is quickly multiplied
+            total = W.new_zeros(factors.shape[1], len(W))
+            for chunk in reversed(strip.chunks):
+                rows, size = chunk.rows, chunk.rows.stop - chunk.rows.start
+                dz, v = all_dz[:size], factors[:size]
+                before = states_before(strip, chunk, past, now)
+                result = [a[rows] for a in now]
+                dy_ = None if dy is None else outputs[rows]
+                change = [a[strip.columns] for a in changes]
+                rest = (dy_, *change, dz.numpy(), v.numpy())
+                if ctx.mode == "LSTM":
+                    kernels.lstm_backward(inputs[rows], weights, chunk.sizes, *before, *result, gates[rows], *rest)
+                else:
+                    relu = ctx.mode == "RNN_RELU"
+                    kernels.rnn_backward(inputs[rows], weights, chunk.sizes, *before, *result, relu, *rest)
+                torch.mm(dz, W, out=dx[rows])
+                total.addmm_(v.t(), dz)
+            return total
+
+        total = sum(each(pass_strip, ctx.layout.strips))  # (E + H + 1 or more, G*H)
+        return None, None, dx, total[:E].t(), total[E : E + H].t(), total[E + H], *dinitial
+
+
+def states_before(strip: Strip, chunk: Chunk, initial: list[np.ndarray], states: list[np.ndarray]) -> list[np.ndarray]:
+    """The states that the first step of a chunk goes on from."""
+    return [a[strip.columns] for a in initial] if chunk.before is None else [a[chunk.before] for a in states]
+
+
+def arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
+    """The tensors for compiled code, which writes into them where they are contiguous."""
+    return [t.detach().contiguous().numpy() for t in tensors]
+
+
+def each(work: Callable, strips: list[Strip]) -> list:
+    """The results of ``work`` on each strip, by as many threads as torch uses."""
+
+    @torch.no_grad()
+    def alone(strip: Strip):
+        return work(strip)
+
+    n = torch.get_num_threads()
+    return list(map(alone, strips) if n == 1 or len(strips) == 1 else threads(n).map(alone, strips))
+
+
+@functools.cache
+def threads(n: int) -> ThreadPoolExecutor:
+    """``n`` threads, on each of which torch computes alone."""
+
+    def start():
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+
+    return ThreadPoolExecutor(n, "lab", initializer=start)
 
 
 @functools.cache  # once is enough for a process
@@ -230,10 +256,14 @@ def tune_process() -> None:
       some processors compute with them a hundred times slower: a fixed 0.6 s for each step of an LSTM on such a one.
     - Where the C library is glibc, the process keeps the memory it frees. Fresh memory from the system costs ten
       times as much as writing to it: every page of it is cleared first.
+    - SciPy's matrix products, which the compiled steps call, keep to the thread that calls them.
     """
     for kind in "efd":
         np.finfo(kind)  # NumPy keeps the answer; asked later, it would warn that there are no subnormals
     torch.set_flush_denormal(True)
+    import scipy.linalg  # noqa: F401 - brings the BLAS that compiled code calls
+
+    threadpool_limits(1, user_api="blas")
     if (library := c_library()) is not None:
         for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
             library.mallopt(option, value)

@@ -29,8 +29,7 @@ from lab.errors import LabError
 
 SCHEMA = 1  # of result files
 EVAL_BATCH = 128
-PORTION = 2**15  # tokens times gates that go through the recurrence at once
-ROOM = 2**24  # numbers (inputs and gates of all layers) likewise: under 1 GB with all that they leave behind
+ROOM = 2**24  # numbers (inputs and gates of all layers) that go through at once: under 1 GB with all they leave behind
 TRIM = 32  # steps after which freed memory goes back to the system
 
 
@@ -174,10 +173,8 @@ def take_gradient(model, batch: data.Batch) -> float:
 
 
 def portion(model) -> int:
-    """How many tokens go through ``model`` at once: few enough for a laptop's memory, and for its cache to be of use."""
-    inputs = [w_ih.shape for w_ih, *_ in model.rnn.all_weights]  # (G*H, I) of each layer and direction
-    gates = inputs[0][0] // model.rnn.hidden_size
-    return min(PORTION // gates, ROOM // sum(map(sum, inputs)))
+    """How many tokens go through ``model`` at once: few enough for a laptop's memory."""
+    return ROOM // sum(sum(w_ih.shape) for w_ih, *_ in model.rnn.all_weights)  # (G*H, I) of each layer and direction
 
 
 @torch.no_grad()

@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from unittest import mock
 
+import numba
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import recurrent
+from lab import kernels, recurrent
 
 DEVICES = [
     "cpu",
@@ -54,9 +57,11 @@ def assert_same(rnn, x, lengths, state, tolerance):
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 5)),
     bias=st.booleans(),
     with_state=st.booleans(),
+    strip=st.sampled_from([2, 16]),
+    chunk=st.sampled_from([1, 7, 1024]),
     seed=st.integers(0, 99),
 )
-def test_equals_packed(device, base, lengths, extra, layers, directions, sizes, bias, with_state, seed):
+def test_equals_packed(device, base, lengths, extra, layers, directions, sizes, bias, with_state, strip, chunk, seed):
     torch.manual_seed(seed)
     rnn = make(base, *sizes, layers, directions, bias=bias)
     x = torch.randn(max(lengths) + extra, len(lengths), sizes[0], dtype=torch.float64)
@@ -64,7 +69,8 @@ def test_equals_packed(device, base, lengths, extra, layers, directions, sizes, 
     state = [
         torch.randn(layers * directions, len(lengths), sizes[1], dtype=torch.float64).to(device) for _ in range(kinds)
     ]
-    assert_same(rnn.to(device), x.to(device), torch.tensor(lengths), state, 1e-9)
+    with mock.patch.multiple(recurrent, STRIP=strip, CHUNK=chunk):
+        assert_same(rnn.to(device), x.to(device), torch.tensor(lengths), state, 1e-9)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -100,6 +106,32 @@ def test_padding_changes_nothing(device, base, filling):
     assert not gradients[0][padding.to(device)].any()
 
 
+@pytest.mark.parametrize("base", ["tanh", "relu", "lstm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_not_a_number_stays_that(base, dtype):
+    rnn, x, lengths = make(base, 4, 3, 1, 1, dtype), torch.zeros(6, 3, 4, dtype=dtype), torch.tensor([6, 4, 5])
+    x[2, 1, 0] = float("nan")
+    outputs, state = recurrent.run(rnn, x, lengths)
+    final = state[0] if base == "lstm" else state
+    assert outputs[2:4, 1].isnan().all()
+    assert final[0].isnan().any(1).tolist() == [False, True, False]
+
+
+def test_tanh_in_single_precision():
+    @numba.njit
+    def tanh(x, y):
+        for j in range(len(x)):
+            y[j] = kernels.tanh(x[j])
+
+    x = np.concatenate([np.linspace(-20, 20, 1_000_001), [0, 1e-30, -1e30, np.inf]]).astype(np.float32)
+    y = np.empty_like(x)
+    tanh(x, y)
+    assert np.abs(y).max() <= 1
+    assert np.abs(y - np.tanh(x.astype(np.float64))).max() < 4e-7
+    small = np.abs(x) < 0.5
+    np.testing.assert_allclose(y[small], np.tanh(x[small].astype(np.float64)), rtol=3e-7)
+
+
 @pytest.mark.parametrize("base", ["tanh", "lstm"])
 def test_final_states_alone(base):
     torch.manual_seed(4)
@@ -117,7 +149,7 @@ import sys, warnings
 import numpy, torch
 from lab import recurrent
 warnings.simplefilter("error")
-if "grouped" in sys.argv: recurrent.tune_process()
+if "fused" in sys.argv: recurrent.tune_process()
 torch.set_num_threads(2)
 torch.manual_seed(5)
 rnn, x = torch.nn.RNN(64, 64), torch.randn(600, 64, 64, requires_grad=True)
@@ -128,7 +160,7 @@ print(((x.grad != 0) & (x.grad.abs() < float(tiny))).sum().item(), x.grad[-1].ab
 """
 
 
-@pytest.mark.parametrize(("path", "some"), [("packed", True), ("grouped", False)])
+@pytest.mark.parametrize(("path", "some"), [("packed", True), ("fused", False)])
 def test_a_vanished_gradient_is_zero(path, some):
     command = [sys.executable, "-c", VANISHING, path]
     subnormal, reaches = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
