@@ -1,7 +1,7 @@
 """The recurrent-network lab: a thin package that the numbered notebooks import.
 
 The way of the data: ``sources`` (reviews) -> ``text`` (tokens, vocabulary) -> ``data`` (arrays, batches) and
-``vectors`` -> ``models`` over ``recurrent`` -> ``train`` (result file) -> ``grid`` -> ``report`` -> ``export``.
+``vectors`` -> ``models`` over ``recurrent`` (with ``kernels``) -> ``train`` (result file) -> ``grid`` -> ``report`` -> ``export``.
 """
 
 import os

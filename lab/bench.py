@@ -28,6 +28,7 @@ SCHEMA = 2
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
+PORTION = 2**13  # tokens that the packed path is given at once where a batch is cut into portions
 GATES = {"RNN": 1, "LSTM": 4}
 SHAPES = [  # whose epochs are measured
     dict(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional)
@@ -49,8 +50,8 @@ def run(dataset: str, only: str | None = None) -> dict:
     prepared = data.load(config)
     n_threads = torch.get_num_threads()
     measure = dict(
-        packed_steps=lambda: alone(packed_steps, STEPS, BATCH),
-        packed_epochs=lambda: [alone(packed_epoch, replace(config, MODEL_BASE=base)) for base in GATES],
+        packed_steps=lambda: alone(packed_steps, STEPS, BATCH, tuned=False),
+        packed_epochs=lambda: [alone(packed_epoch, replace(config, MODEL_BASE=base), tuned=False) for base in GATES],
         steps=lambda: alone(steps, STEPS, BATCH),
         share=lambda: [alone(share, base, config, n) for n in sorted({1, n_threads}) for base in GATES],
         epochs=lambda: [alone(epoch, replace(config, **shape), n_threads) for shape in SHAPES],
@@ -83,7 +84,6 @@ def path() -> Path:
 
 def steps(lengths: tuple[int, ...], batch: int) -> list[dict]:
     """Seconds of a training step of the recurrence alone over ``batch`` reviews that are all T long, T in ``lengths``."""
-    recurrent.tune_process()
     cases = [(base, length) for base in GATES for length in lengths]
     return [
         dict(base=base, steps=length, seconds=median(step_of(recurrent.fused, base, *random_batch(length, batch))))
@@ -110,16 +110,16 @@ def random_batch(steps: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(steps, batch, INPUTS, requires_grad=True), torch.full((batch,), steps)
 
 
-def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor) -> Callable[[], None]:
-    """A function that goes forward and backward once, from the final state of one layer."""
+def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor, embedding=None):
+    """A function that goes forward and backward once, from the final state of one layer to x or the embedding."""
     torch.manual_seed(0)
     rnn = (nn.LSTM if base == "LSTM" else nn.RNN)(INPUTS, HIDDEN)
     to = torch.randn(1, x.shape[1], HIDDEN)
 
     def step():
         rnn.zero_grad()
-        x.grad = None
-        _, state = recurrence(rnn, x, lengths, final_only=True)
+        (x if embedding is None else embedding.weight).grad = None
+        _, state = recurrence(rnn, x, lengths, embedding=embedding, final_only=True)
         (state[0] if base == "LSTM" else state).backward(to)
 
     return step
@@ -143,15 +143,15 @@ def median(work: Callable[[], None], patience: float = float("inf")) -> float | 
 # (b) one epoch
 
 
-def alone(function: Callable, *arguments):
-    """Call ``function`` in a process of its own, whose peak memory is nobody else's."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+def alone(function: Callable, *arguments, tuned: bool = True):
+    """Call ``function`` in a process of its own, whose peak memory is nobody else's, ``tuned`` as training is."""
+    tune = recurrent.tune_process if tuned else None
+    with multiprocessing.get_context("spawn").Pool(1, tune) as pool:
         return pool.apply(function, arguments)
 
 
 def epoch(config: Config, n_threads: int) -> dict:
     """Seconds, tokens a second and peak memory (bytes, of the process) of training and validating for one epoch."""
-    recurrent.tune_process()
     torch.set_num_threads(n_threads)
     prepared = data.load(config)
     model, adam = start(config, prepared)
@@ -182,7 +182,7 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
 
     The epoch's batches are sorted by their longest review and cut into ``n`` like parts; the middle batch of each
     part stands for it. Validation is measured whole. ``seconds``: batches go through whole, as one packs them;
-    ``portioned``: in the portions that our own path takes, whose cost is less of a square.
+    ``portioned``: in portions of ``PORTION`` tokens, which lessen the square.
     """
     prepared = data.load(config)
     model, adam = start(config, prepared)
@@ -204,7 +204,8 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
         return seconds + time.perf_counter() - at
 
     with mock.patch.object(recurrent, "fused", recurrent.packed):  # run() takes the other path, all else stays
-        portioned = measure(f"一轮，分份打包的{config.MODEL_BASE}")
+        with mock.patch.object(train, "portion", return_value=PORTION):
+            portioned = measure(f"一轮，分份打包的{config.MODEL_BASE}")
         with mock.patch.object(train, "portion", return_value=sys.maxsize):
             seconds = measure(f"一轮，整批打包的{config.MODEL_BASE}")
     return dict(base=config.MODEL_BASE, batches=len(batches), measured=len(parts), seconds=seconds, portioned=portioned)
@@ -222,17 +223,16 @@ def take_step(model, adam, batch: data.Batch) -> None:
 def share(base: str, config: Config, n_threads: int, n: int = 16) -> dict:
     """Floating-point operations a second of the recurrence on real batches, beside those of large matrix products.
 
-    Counted are the products that training needs: 3 * 2 * (I + H) * G * H for each token, G gates; not padding.
+    It reads tokens through an embedding, as in training. Counted are the products that training needs alone:
+    3 * 2 * (I + H) * G * H for each token, G gates; neither activations nor padding nor the embedding.
     """
-    recurrent.tune_process()
     torch.set_num_threads(n_threads)
     a, b = torch.randn(2, 2048, 2048)
     peak = 2 * 2048**3 / median(lambda: torch.mm(a, b))
-    some = list(data.batches(data.load(config).train, BATCH, 1))[:n]
-    work = [
-        step_of(recurrent.fused, base, torch.randn(*batch.tokens.shape, INPUTS, requires_grad=True), batch.lengths)
-        for batch in some
-    ]
+    prepared = data.load(config)
+    embedding = nn.Embedding(len(prepared.vocabulary), INPUTS, sparse=True)
+    some = list(data.batches(prepared.train, BATCH, 1))[:n]
+    work = [step_of(recurrent.fused, base, batch.tokens, batch.lengths, embedding) for batch in some]
     seconds = median(lambda: [step() for step in work])
     tokens = sum(int(batch.lengths.sum()) for batch in some)
     rate = tokens * 6 * (INPUTS + HIDDEN) * GATES[base] * HIDDEN / seconds
@@ -245,7 +245,7 @@ def share(base: str, config: Config, n_threads: int, n: int = 16) -> dict:
 def workers(config: Config, n_threads: int) -> dict:
     """Training tokens a second of one process with all threads, and of as many processes with one thread each."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_threads, mp_context=context) as pool:
+    with ProcessPoolExecutor(n_threads, context, recurrent.tune_process) as pool:
         one = list(pool.map(tokens_per_second, [config], [n_threads]))
         many = list(pool.map(tokens_per_second, [config] * n_threads, [1] * n_threads))
     return dict(processes=n_threads, one=sum(one), many=sum(many))
@@ -253,7 +253,6 @@ def workers(config: Config, n_threads: int) -> dict:
 
 def tokens_per_second(config: Config, n_threads: int, n: int = 40) -> float:
     """Tokens a second over ``n`` training steps of the LSTM."""
-    recurrent.tune_process()
     torch.set_num_threads(n_threads)
     config = replace(config, MODEL_BASE="LSTM")
     prepared = data.load(config)
@@ -388,7 +387,7 @@ def sentences(bench: dict) -> list[str]:
             f"{row['base']} 1-1的一轮，同样的训练循环整批打包约需{row['seconds']:,.0f}秒"
             f"（由{row['batches']}个批次中按长度均匀抽取的{row['measured']}个推算），"
             f"走这里的路{_of(bench['epochs'], row['base'])['seconds']:.0f}秒，快{epoch_speedup(bench, row['base']):.1f}倍；"
-            f"若像这里一样把批次分份，打包也要{row['portioned']:,.0f}秒。"
+            f"若先把批次切成小份再打包，需要{row['portioned']:,.0f}秒。"
         )
     lines += [
         f"{row['base']}的循环层在真实长度上用到了大矩阵乘法速率的{row['share']:.0%}（{row['threads']}线程）。"

@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 MODES = ("RNN_TANH", "RNN_RELU", "LSTM")
 CHUNK = 1024  # about how many rows a thread has in hand: their gates stay in a processor's cache
-STRIP = 16  # most reviews that go through the steps together, on one thread
+STRIP = 32  # most reviews that go through the steps together, on one thread
 
 
 def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
