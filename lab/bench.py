@@ -146,8 +146,8 @@ def median(work: Callable[[], None], patience: float = float("inf")) -> float | 
 def alone(function: Callable, *arguments, tuned: bool = True):
     """Call ``function`` in a process of its own, whose peak memory is nobody else's, ``tuned`` as training is."""
     tune = recurrent.tune_process if tuned else None
-    with multiprocessing.get_context("spawn").Pool(1, tune) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), tune) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def epoch(config: Config, n_threads: int) -> dict:

@@ -9,8 +9,12 @@ float32 or float64; results are written into the arguments. H hidden units; U an
 import math
 
 import numpy as np
+import scipy.linalg  # noqa: F401 - its BLAS is what np.dot calls in compiled code
 from numba import njit, types
 from numba.extending import overload
+from threadpoolctl import threadpool_limits
+
+threadpool_limits(1, user_api="blas")  # in this process: a product is computed by the thread that asks for it
 
 # nogil: threads run side by side. contract: a product and a sum may become one instruction.
 OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})

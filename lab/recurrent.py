@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -256,14 +255,10 @@ def tune_process() -> None:
       some processors compute with them a hundred times slower: a fixed 0.6 s for each step of an LSTM on such a one.
     - Where the C library is glibc, the process keeps the memory it frees. Fresh memory from the system costs ten
       times as much as writing to it: every page of it is cleared first.
-    - SciPy's matrix products, which the compiled steps call, keep to the thread that calls them.
     """
     for kind in "efd":
         np.finfo(kind)  # NumPy keeps the answer; asked later, it would warn that there are no subnormals
     torch.set_flush_denormal(True)
-    import scipy.linalg  # noqa: F401 - brings the BLAS that compiled code calls
-
-    threadpool_limits(1, user_api="blas")
     if (library := c_library()) is not None:
         for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
             library.mallopt(option, value)
