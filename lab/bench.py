@@ -25,6 +25,7 @@ from lab.config import Config
 from lab.errors import LabError
 
 SCHEMA = 2
+RECURRENCE = 2  # raised where the recurrence is written anew: what was measured before says less of it
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
@@ -63,10 +64,10 @@ def run(dataset: str, only: str | None = None) -> dict:
     machines = {machine["processor"]: machine for machine in load()}
     if only is None:
         facts |= dict(dataset=dataset, fingerprint=prepared.fingerprint, cores=os.cpu_count())
-        result = facts | dict(batch=BATCH, inputs=INPUTS, hidden=HIDDEN)
+        result = facts | dict(recurrence=RECURRENCE, batch=BATCH, inputs=INPUTS, hidden=HIDDEN)
     elif only not in measure:
         raise LabError(f"没有名为{only}的测量。可选：{'、'.join(measure)}。")
-    elif (result := machines.get(facts["processor"])) is None:
+    elif not is_current(result := machines.get(facts["processor"], {})):
         raise LabError("这台机器还没有完整的测量结果。请先运行lab bench，不带--only。")
     for part in [only] if only else measure:
         result[part] = measure[part]()
@@ -316,6 +317,11 @@ def load() -> list[dict]:
     return found["machines"] if found.get("schema") == SCHEMA else []
 
 
+def is_current(bench: dict) -> bool:
+    """Whether a machine's measurements are of today's recurrence."""
+    return bench.get("recurrence") == RECURRENCE
+
+
 def exponent(bench: dict, base: str, low: int = 256, high: int = 2048) -> float:
     """Slope of ln(seconds) over ln(T) of our path between ``low`` and ``high`` steps."""
     points = [(row["steps"], row["seconds"]) for row in bench["steps"] if row["base"] == base]
@@ -341,11 +347,16 @@ def _of(rows: list[dict], base: str) -> dict:
     return next(row for row in rows if row["base"] == base)  # the first of its kind is the 1-1 model
 
 
+def label(machine: dict) -> str:
+    """The machine's name in tables and figures."""
+    return machine["processor"] + ("" if is_current(machine) else "（旧版）")
+
+
 def epoch_table(machines: list[dict]) -> pd.DataFrame:
     """A row for each measured epoch: machine, model, seconds, tokens a second, peak memory in GB."""
     return pd.DataFrame(
         {
-            "处理器": machine["processor"],
+            "处理器": label(machine),
             "模型": f"{row['base']} {row['layers']}-{row['directions']}",
             "一轮（秒，含验证）": row["seconds"],
             "其中训练（秒）": row["training_seconds"],
@@ -361,7 +372,7 @@ def share_table(machines: list[dict]) -> pd.DataFrame:
     """A row for each machine, base and number of threads: the recurrence's rate beside that of large matrix products."""
     return pd.DataFrame(
         {
-            "处理器": machine["processor"],
+            "处理器": label(machine),
             "模型": row["base"],
             "线程": row["threads"],
             "循环层（GFLOP/s）": row["rate"] / 1e9,
@@ -376,7 +387,8 @@ def share_table(machines: list[dict]) -> pd.DataFrame:
 def sentences(bench: dict) -> list[str]:
     """What a machine's measurements say, a sentence for each."""
     kind = "人造影评sample" if bench["dataset"] == "sample" else "真实的aclImdb影评"
-    lines = [f"机器：{bench['processor']}，{bench['cores']}核，{bench['threads']}线程；长度分布取自{kind}。"]
+    code = "" if is_current(bench) else "测的是较早的一版循环层。"
+    lines = [f"机器：{bench['processor']}，{bench['cores']}核，{bench['threads']}线程；长度分布取自{kind}。{code}"]
     for base in GATES:
         lines.append(
             f"{base}训练一步（T=300，{bench['batch']}篇）比打包快{speedup(bench, base):.1f}倍；"

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lab import statistics
+from lab import bench, statistics
 from lab.data import Dataset
 from lab.figures import COLORS, HATCHES, LINES, MARKERS
 
@@ -264,7 +264,7 @@ def growth(machines: list[dict]):
         ticks = sorted({row["steps"] for row in machine["steps"]} - {300})
         axis.set_xticks(ticks, ticks, rotation=45 if n > 1 else 0)
         axis.minorticks_off()
-        axis.set(title=machine["processor"], xlabel="序列长度T（词元）")
+        axis.set(title=bench.label(machine), xlabel="序列长度T（词元）")
     axes[0, 0].set_ylabel("训练一步的时间（秒）")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig

@@ -70,6 +70,12 @@ def test_whole_run(corpus, monkeypatch):
     assert machines == [found, other]
     assert bench.epoch_table(machines)["处理器"].tolist() == [found["processor"]] * 2 + ["another"] * 2
     assert len(bench.share_table(machines)) == 2 * len(found["share"])
+    assert "较早" not in bench.sentences(other)[0]
+    monkeypatch.setattr(bench, "RECURRENCE", bench.RECURRENCE + 1)  # as if it had been written anew since
+    assert bench.share_table(machines)["处理器"].iloc[-1] == "another（旧版）"
+    assert "较早" in bench.sentences(other)[0]
+    with pytest.raises(LabError, match="lab bench"):
+        bench.run("aclImdb", only="grid")
     assert all("nan" not in line for line in bench.sentences(found))
     figure = charts.growth(machines)
     assert [len(axis.lines) for axis in figure.axes] == [4, 4]
