@@ -44,8 +44,8 @@ def run(dataset: str, only: str | None = None) -> dict:
     """Measure everything, or ``only`` one part anew, on an otherwise idle machine; returns this machine's measurements.
 
     They take the place of earlier ones of the same processor in the file; other machines' stay. Times are medians
-    after a warm-up, in seconds. Each part has a process of its own: the packed path meets memory and small numbers as
-    the system has them, ours as it sets them for itself.
+    after a warm-up, in seconds; an epoch is run once, with all that a new process loads. Each part has a process of its
+    own: the packed path meets memory and small numbers as the system has them, ours as it sets them for itself.
     """
     config = Config(DATASET=dataset)
     prepared = data.load(config)
@@ -111,7 +111,9 @@ def random_batch(steps: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(steps, batch, INPUTS, requires_grad=True), torch.full((batch,), steps)
 
 
-def step_of(recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor, embedding=None):
+def step_of(
+    recurrence: Callable, base: str, x: torch.Tensor, lengths: torch.Tensor, embedding=None
+) -> Callable[[], None]:
     """A function that goes forward and backward once, from the final state of one layer to x or the embedding."""
     torch.manual_seed(0)
     rnn = (nn.LSTM if base == "LSTM" else nn.RNN)(INPUTS, HIDDEN)

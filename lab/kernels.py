@@ -1,4 +1,4 @@
-"""The steps of the recurrence for CPUs, compiled by Numba: a layer's, in one direction, over some reviews, and back.
+"""Forward and backward steps of one layer and direction over some reviews, for CPUs, compiled by Numba.
 
 The n rows of the arrays are tokens in the order of ``nn.utils.rnn.PackedSequence``: all first steps, longest review
 first, then all second steps, … The ``sizes[t]`` reviews that have a step t go on from the first rows of the step before,
@@ -14,13 +14,13 @@ from numba import njit, types
 from numba.extending import overload
 from threadpoolctl import threadpool_limits
 
-threadpool_limits(1, user_api="blas")  # in this process: a product is computed by the thread that asks for it
+threadpool_limits(1, user_api="blas")  # NumPy's too: a product is computed by the thread that asks for it
 
 # nogil: threads run side by side. contract: a product and a sum may become one instruction.
 OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
 # tanh x is nearly x p(x^2) / q(x^2), highest power first: Eigen's approximation in single precision, off by less than 4e-7.
-# The C library's own tanh is exact to the last bit and twenty times as slow, since it takes numbers one by one.
+# The C library's own tanh is nearly exact and twenty times as slow, since it takes numbers one by one.
 P = (
     -2.76076847742355e-16,
     2.00018790482477e-13,

@@ -232,7 +232,7 @@ def describe_data(config: Config, dataset: data.Dataset, vector_facts: dict) -> 
 def describe_machine(device: torch.device) -> dict:
     """Library versions, processor, peak memory and date of a run."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    for name in ("numpy", "spacy", "torchtext", "rnn-lab"):
+    for name in ("numpy", "scipy", "numba", "spacy", "torchtext", "rnn-lab"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()

@@ -133,6 +133,14 @@ def test_tanh_in_single_precision():
 
 
 @pytest.mark.parametrize("base", ["tanh", "lstm"])
+def test_inference_mode_on_all_threads(base):
+    rnn, x, lengths = make(base, 4, 3, 1, 1), torch.randn(5, 3, 4, dtype=torch.float64), torch.tensor([5, 4, 5])
+    expected = recurrent.packed(rnn, x, lengths)[0]
+    with mock.patch.object(recurrent, "STRIP", 1), torch.inference_mode():
+        torch.testing.assert_close(recurrent.run(rnn, x, lengths)[0], expected)
+
+
+@pytest.mark.parametrize("base", ["tanh", "lstm"])
 def test_final_states_alone(base):
     torch.manual_seed(4)
     rnn, x, lengths = make(base, 4, 3, 2, 2), torch.randn(9, 4, 4, dtype=torch.float64), torch.tensor([3, 9, 1, 9])
