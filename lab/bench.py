@@ -20,8 +20,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from lab import data, files, grid, models, optimizer, recurrent, sources, train, vectors
+from lab import files, grid, models, optimizer, recurrent, train
 from lab.config import Config
+from lab.data import cache, sources, vectors
+from lab.data.reviews import Batch, Dataset, batches
 from lab.errors import LabError
 
 SCHEMA = 2
@@ -29,7 +31,7 @@ RECURRENCE = 2  # raised where the recurrence is written anew: what was measured
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
-PORTION = 2**13  # tokens that the packed path is given at once where a batch is cut into portions
+PORTION = 2**13  # tokens that the packed path is given at once where a batch is cut into micro_batches
 GATES = {"RNN": 1, "LSTM": 4}
 SHAPES = [  # whose epochs are measured
     dict(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional)
@@ -48,7 +50,7 @@ def run(dataset: str, only: str | None = None) -> dict:
     own: the packed path meets memory and small numbers as the system has them, ours as it sets them for itself.
     """
     config = Config(DATASET=dataset)
-    prepared = data.load(config)
+    prepared = cache.load(config)
     n_threads = torch.get_num_threads()
     measure = dict(
         packed_steps=lambda: alone(packed_steps, STEPS, BATCH, tuned=False),
@@ -156,7 +158,7 @@ def alone(function: Callable, *arguments, tuned: bool = True):
 def epoch(config: Config, n_threads: int) -> dict:
     """Seconds, tokens a second and peak memory (bytes, of the process) of training and validating for one epoch."""
     torch.set_num_threads(n_threads)
-    prepared = data.load(config)
+    prepared = cache.load(config)
     model, adam = start(config, prepared)
     at = time.perf_counter()
     train.train_epoch(model, adam, prepared.train, config, 1)
@@ -173,7 +175,7 @@ def epoch(config: Config, n_threads: int) -> dict:
     )
 
 
-def start(config: Config, prepared: data.Dataset):
+def start(config: Config, prepared: Dataset):
     """A new model with its optimizer."""
     train.seed_everything(config.SEED)
     model = models.build(config, vectors.load(config, prepared)[0])
@@ -185,21 +187,19 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
 
     The epoch's batches are sorted by their longest review and cut into ``n`` like parts; the middle batch of each
     part stands for it. Validation is measured whole. ``seconds``: batches go through whole, as one packs them;
-    ``portioned``: in portions of ``PORTION`` tokens, which lessen the square.
+    ``portioned``: in micro_batches of ``PORTION`` tokens, which lessen the square.
     """
-    prepared = data.load(config)
+    prepared = cache.load(config)
     model, adam = start(config, prepared)
-    batches = sorted(
-        data.batches(prepared.train, config.BATCH_SIZE, [config.SEED, 1]), key=lambda batch: len(batch.tokens)
-    )
-    parts = np.array_split(np.arange(len(batches)), min(n, len(batches)))
+    steps = sorted(batches(prepared.train, config.BATCH_SIZE, [config.SEED, 1]), key=lambda batch: len(batch.tokens))
+    parts = np.array_split(np.arange(len(steps)), min(n, len(steps)))
 
     def measure(label: str) -> float:
-        take_step(model, adam, batches[0])
+        take_step(model, adam, steps[0])
         seconds = 0.0
         for part in tqdm(parts, desc=label, unit="批"):
             at = time.perf_counter()
-            take_step(model, adam, batches[part[len(part) // 2]])
+            take_step(model, adam, steps[part[len(part) // 2]])
             seconds += (time.perf_counter() - at) * len(part)
         at = time.perf_counter()
         train.evaluate(model, prepared.valid, torch.device("cpu"))
@@ -211,10 +211,10 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
             portioned = measure(f"一轮，分份打包的{config.MODEL_BASE}")
         with mock.patch.object(train, "portion", return_value=sys.maxsize):
             seconds = measure(f"一轮，整批打包的{config.MODEL_BASE}")
-    return dict(base=config.MODEL_BASE, batches=len(batches), measured=len(parts), seconds=seconds, portioned=portioned)
+    return dict(base=config.MODEL_BASE, batches=len(steps), measured=len(parts), seconds=seconds, portioned=portioned)
 
 
-def take_step(model, adam, batch: data.Batch) -> None:
+def take_step(model, adam, batch: Batch) -> None:
     """One step of training."""
     train.take_gradient(model, batch)
     adam.step()
@@ -232,9 +232,9 @@ def share(base: str, config: Config, n_threads: int, n: int = 16) -> dict:
     torch.set_num_threads(n_threads)
     a, b = torch.randn(2, 2048, 2048)
     peak = 2 * 2048**3 / median(lambda: torch.mm(a, b))
-    prepared = data.load(config)
+    prepared = cache.load(config)
     embedding = nn.Embedding(len(prepared.vocabulary), INPUTS, sparse=True)
-    some = list(data.batches(prepared.train, BATCH, 1))[:n]
+    some = list(batches(prepared.train, BATCH, 1))[:n]
     work = [step_of(recurrent.fused, base, batch.tokens, batch.lengths, embedding) for batch in some]
     seconds = median(lambda: [step() for step in work])
     tokens = sum(int(batch.lengths.sum()) for batch in some)
@@ -258,9 +258,9 @@ def tokens_per_second(config: Config, n_threads: int, n: int = 40) -> float:
     """Tokens a second over ``n`` training steps of the LSTM."""
     torch.set_num_threads(n_threads)
     config = replace(config, MODEL_BASE="LSTM")
-    prepared = data.load(config)
+    prepared = cache.load(config)
     model, adam = start(config, prepared)
-    some = list(data.batches(prepared.train, config.BATCH_SIZE, 1))[:n]
+    some = list(batches(prepared.train, config.BATCH_SIZE, 1))[:n]
     for batch in some[:3]:
         take_step(model, adam, batch)
     at = time.perf_counter()
@@ -274,7 +274,7 @@ def tokens_per_second(config: Config, n_threads: int, n: int = 40) -> float:
 
 def prepare(dataset: str) -> dict:
     """Tokens a second of splitting reviews on all cores, start of the processes included."""
-    from lab import text
+    from lab.data import text
 
     reviews = sources.read_reviews(sources.find_reviews(dataset), ("train",))["train"][:TEXTS]
     texts = [text.decode(review.text, str(review.number)) for review in reviews]

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from lab import bench, statistics
-from lab.data import Dataset
-from lab.figures import COLORS, HATCHES, LINES, MARKERS
+from lab.data.reviews import Dataset
+from lab.export.figures import COLORS, HATCHES, LINES, MARKERS
 
 MISSING = "未运行"
 

@@ -74,11 +74,11 @@ def prepare(dataset, data_dir, seed):
 
 
 def _prepare(dataset: str, seed: int) -> None:
-    from lab import data, summary, vectors
+    from lab.data import cache, summary, vectors
 
     for dim in (100, 300):
         config = lab_config.from_dict(dict(DATASET=dataset, EMBEDDING_DIM=dim, SEED=seed))
-        prepared = data.load(config)
+        prepared = cache.load(config)
         if dim == 100:
             sizes = prepared.sizes
             click.echo(

@@ -14,8 +14,10 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from lab import data, files, train
+from lab import files, train
 from lab.config import Config
+from lab.data import cache
+from lab.data.reviews import Reviews
 
 MIN_REVIEWS = 2  # a term of one training review only cannot help with another
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # C of the logistic regression, the inverse of its penalty
@@ -35,7 +37,7 @@ def run(config: Config) -> dict:
     penalised loss has one minimum and the solver draws no random numbers: only the split depends on the seed.
     """
     started = time.perf_counter()
-    dataset = data.load(config)
+    dataset = cache.load(config)
     terms, counts = count_terms(dataset.train)
     weights = TfidfTransformer(sublinear_tf=True).fit(counts)
     known = weights.transform(counts)  # (N, V)
@@ -88,7 +90,7 @@ def run(config: Config) -> dict:
     return result
 
 
-def count_terms(reviews: data.Reviews, terms: np.ndarray | None = None) -> tuple[np.ndarray, sp.csr_matrix]:
+def count_terms(reviews: Reviews, terms: np.ndarray | None = None) -> tuple[np.ndarray, sp.csr_matrix]:
     """Count words and pairs of neighbouring words, review by review.
 
     Without ``terms`` they are those of at least ``MIN_REVIEWS`` of the reviews; with them, any other is

@@ -58,10 +58,10 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
     """
     import torch
 
-    from lab import data
+    from lab.data import cache
 
     for config in {config.SEED: config for config in cells}.values():
-        data.load(config)  # once, before several kernels ask for it
+        cache.load(config)  # once, before several kernels ask for it
     waiting = [config for config in cells if not is_finished(config)]
     threads = max(1, torch.get_num_threads() // workers)  # of the cores, or of what OMP_NUM_THREADS leaves
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it

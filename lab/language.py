@@ -1,8 +1,8 @@
 """The language model: which word comes next, read left to right by an RNN or LSTM; its training and what it writes.
 
-The reviews form one stream, each closed by the mark END. Training reads it as B parallel streams in pieces of
+The reviews form one stream, each closed by the mark EOS_ID. Training reads it as B parallel streams in pieces of
 ``BPTT_LEN`` steps and hands the state from piece to piece (truncated BPTT; lab sheet, 'BPTT'). Held-out reviews are
-read one by one, each from the zero state and the mark END: what a review scores does not depend on its neighbours.
+read one by one, each from the zero state and the mark EOS_ID: what a review scores does not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from lab import data, files, optimizer, recurrent, statistics, train, vectors
+from lab import files, optimizer, recurrent, statistics, train
 from lab.config import LanguageConfig, from_dict
-from lab.data import END, LanguageText, Reviews
+from lab.data import cache, vectors
+from lab.data.reviews import EOS_ID, LanguageText, Reviews, make_batch
 from lab.errors import LabError
 
 MARKS = 20  # times that a run takes stock, and could be resumed from
@@ -180,7 +181,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
     recurrent.tune_process()
     device = train.pick_device(config)
     train.seed_everything(config.SEED)
-    text = data.load_language(config)
+    text = cache.load_language(config)
     stream = arrange(text.train.tokens, config.BATCH_SIZE)  # (L, B)
     steps = n_steps(config, stream)
     table, vector_facts = vectors.load(config, text)
@@ -278,7 +279,7 @@ def pack(model: LanguageModel, state: tuple[torch.Tensor, ...]):
 def losses(model: LanguageModel, reviews: Reviews, places=None, progress: bool = False) -> np.ndarray:
     """-ln P of every token of the reviews ``places`` (all by default) in nats, one review after the other, (N,).
 
-    Each review is read from the zero state and the mark END; its own END counts as a token.
+    Each review is read from the zero state and the mark EOS_ID; its own EOS_ID counts as a token.
     """
     model.eval()
     device = model.projection.weight.device
@@ -286,9 +287,9 @@ def losses(model: LanguageModel, reviews: Reviews, places=None, progress: bool =
     order = places[np.argsort(reviews.lengths[places], kind="stable")]
     found = {}
     for at in tqdm(range(0, len(order), EVAL_BATCH), desc="验证", unit="批", leave=False, disable=not progress):
-        batch = data.batch(reviews, order[at : at + EVAL_BATCH])
+        batch = make_batch(reviews, order[at : at + EVAL_BATCH])
         targets = batch.tokens.to(device)  # (T, B)
-        features, _ = model(torch.cat([torch.full_like(targets[:1], END), targets[:-1]]))
+        features, _ = model(torch.cat([torch.full_like(targets[:1], EOS_ID), targets[:-1]]))
         for column, (place, length) in enumerate(zip(batch.index, batch.lengths, strict=True)):
             own = slice(0, int(length)), column
             found[place] = -model.softmax(features[own], targets[own]).cpu().numpy()
@@ -497,7 +498,7 @@ def write(
     """Let the model write a review on from ``beginning``, at most ``length`` tokens, each drawn at random.
 
     A temperature below 1 prefers what is likely, one above 1 evens out; ``top_k`` words at most are drawn from, all of
-    them where it is 0. <unk> and <pad> are never drawn, and END closes the text.
+    them where it is 0. <unk> and <pad> are never drawn, and EOS_ID closes the text.
     """
     if not 0 < temperature <= 100:
         raise LabError(f"参数TEMPERATURE的值{temperature!r}不可用：允许大于0、不超过100的小数。")
@@ -505,13 +506,13 @@ def write(
         raise LabError(f"参数TOP_K的值{top_k!r}不可用：允许0（不限）或正整数。")
     words = []
     if beginning.strip():
-        from lab.text import tokenize
+        from lab.data.text import tokenize
 
         words = tokenize(beginning)
     number = {word: place for place, word in enumerate(vocabulary)}
     model.eval()
     random = torch.Generator().manual_seed(seed)
-    tokens, state = torch.tensor([[END], *([number.get(word, 1)] for word in words)]), None  # (T, 1)
+    tokens, state = torch.tensor([[EOS_ID], *([number.get(word, 1)] for word in words)]), None  # (T, 1)
     for _ in range(length):
         features, state = model(tokens.to(model.projection.weight.device), state)
         logits = model.softmax.distribution(features[-1]).squeeze(0).double().cpu() / temperature  # (V,)
@@ -519,7 +520,7 @@ def write(
         if top_k:
             logits[logits < logits.topk(min(top_k, len(logits) - 2)).values[-1]] = -torch.inf
         token = torch.multinomial(logits.softmax(0), 1, generator=random)
-        if token == END:
+        if token == EOS_ID:
             break
         words.append(vocabulary[token])
         tokens = token[None]

@@ -16,7 +16,7 @@ class SentimentClassifier(nn.Module):
     def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, bidirectional, dropout, base):
         super().__init__()
         layer = {"RNN": nn.RNN, "LSTM": nn.LSTM}[base]
-        # The gradient of a portion of a batch touches few rows; train.take_gradient adds the portions up.
+        # The gradient of a portion of a batch touches few rows; train.take_gradient adds the micro_batches up.
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0, sparse=True)
         self.rnn = layer(
             embedding_dim,

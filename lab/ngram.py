@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lab import data, files, language, train
+from lab import files, language, train
 from lab.config import LANGUAGE_PARAMETERS, LanguageConfig
-from lab.data import END
+from lab.data import cache
+from lab.data.reviews import EOS_ID
 
 
 class Counts(NamedTuple):
@@ -40,7 +41,7 @@ def run(config: LanguageConfig) -> dict:
     The file of an earlier call serves where it stands for the same text.
     """
     started = time.perf_counter()
-    text = data.load_language(config)
+    text = cache.load_language(config)
     size = config.VOCAB_SIZE
     run_id = f"lm-ngram-s{config.SEED}" + (f"-v{size}" if size != LANGUAGE_PARAMETERS["VOCAB_SIZE"].default else "")
     path = files.result_path(config.DATASET, run_id)
@@ -67,10 +68,10 @@ def run(config: LanguageConfig) -> dict:
 
 
 def contexts(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two words before each of ``tokens`` (N,), reviews that each end with END; before a review stand two ENDs."""
-    before = np.concatenate([[END], tokens[:-1]]).astype(np.int64)
-    second = np.concatenate([[END, END], tokens[:-2]])[: len(tokens)].astype(np.int64)
-    return np.where(before == END, END, second), before
+    """The two words before each of ``tokens`` (N,), reviews that each end with EOS_ID; before a review stand two ENDs."""
+    before = np.concatenate([[EOS_ID], tokens[:-1]]).astype(np.int64)
+    second = np.concatenate([[EOS_ID, EOS_ID], tokens[:-2]])[: len(tokens)].astype(np.int64)
+    return np.where(before == EOS_ID, EOS_ID, second), before
 
 
 def unigram(counts: np.ndarray) -> np.ndarray:
@@ -81,7 +82,7 @@ def unigram(counts: np.ndarray) -> np.ndarray:
 
 
 def kneser_ney(tokens: np.ndarray, vocab_size: int) -> Trigram:
-    """Count the trigrams of ``tokens`` (N,), numbers below ``vocab_size`` with END after each review.
+    """Count the trigrams of ``tokens`` (N,), numbers below ``vocab_size`` with EOS_ID after each review.
 
     Below the highest order a word counts once for each different word that it follows.
     """
@@ -108,7 +109,7 @@ def probability(model: Trigram, u: np.ndarray, v: np.ndarray, w: np.ndarray) -> 
 
 
 def losses(model: Trigram, tokens: np.ndarray) -> np.ndarray:
-    """-ln P of each of ``tokens`` (N,), reviews that each end with END, in nats."""
+    """-ln P of each of ``tokens`` (N,), reviews that each end with EOS_ID, in nats."""
     u, v = contexts(tokens)
     return -np.log(probability(model, u, v, tokens.astype(np.int64)))
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lab import files, statistics, theory, train, vectors
+from lab import files, statistics, theory, train
 from lab.config import PARAMETERS, Config
-from lab.data import Dataset
+from lab.data import vectors
+from lab.data.reviews import Dataset
 from lab.errors import LabError
-from lab.figures import plain, show
+from lab.export.figures import plain, show
 from lab.notebook import execute
 
 MISSING = "未运行"
@@ -615,7 +616,7 @@ def class_counts(dataset: Dataset) -> np.ndarray:
 
 def raw_review(config: Config, reviews, index: int) -> str:
     """The text of a training or validation review as it is in the source."""
-    from lab import sources, text
+    from lab.data import sources, text
 
     key = (reviews.labels[index], reviews.numbers[index], reviews.ratings[index])
     found = sources.read_reviews(sources.find_reviews(config.DATASET), ("train",))["train"]

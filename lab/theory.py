@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lab import bptt, files
 from lab.errors import LabError
-from lab.figures import COLORS
+from lab.export.figures import COLORS
 
 # ------------------------------------------------------------------------------------ layers and their training
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lab import data, files, models, train
+from lab import files, models, train
 from lab.config import Config
+from lab.data import cache
+from lab.data.reviews import Reviews
 
 LONGEST = 300  # tokens; longer reviews make an unreadable picture
 PASSAGE = 12  # tokens shown around the place where the LSTM changes its mind most
@@ -20,12 +22,12 @@ def write(dataset: str, seed: int = 2077) -> bool:
     folders = {base: train.run_folder(config) for base, config in configs.items()}
     if not all((folder / "model.safetensors").is_file() for folder in folders.values()):
         return False
-    prepared = data.load(configs["LSTM"])
+    prepared = cache.load(configs["LSTM"])
     test, loaded = prepared.test, {base: train.load_run(folder)[1] for base, folder in folders.items()}
     short = np.flatnonzero(test.lengths <= LONGEST)
     labels = test.labels[short]
     lengths = test.lengths[short]
-    sample = data.Reviews(
+    sample = Reviews(
         np.concatenate([test[at] for at in short]),
         np.concatenate([[0], np.cumsum(lengths)]),
         *(getattr(test, name)[short] for name in ("labels", "numbers", "ratings", "digests")),

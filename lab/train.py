@@ -23,8 +23,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from lab import data, files, models, optimizer, recurrent, vectors
+from lab import files, models, optimizer, recurrent
 from lab.config import Config, LanguageConfig, Parameters, from_dict
+from lab.data import cache, vectors
+from lab.data.reviews import Batch, Dataset, Reviews, batches, micro_batches
 from lab.errors import LabError
 
 SCHEMA = 1  # of result files
@@ -66,7 +68,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     device = pick_device(config)
     seed_everything(config.SEED)
     source = language_model(config) if config.PRETRAINED else None
-    dataset = data.load(config)
+    dataset = cache.load(config)
     table, vector_facts = vectors.load(config, dataset)
     model = models.build(config, table)
     shared = start_from(source, model, dataset.vocabulary) if source else 0
@@ -126,7 +128,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     return result
 
 
-def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) -> tuple[float, list[float]]:
+def train_epoch(model, adam, reviews: Reviews, config: Config, epoch: int) -> tuple[float, list[float]]:
     """Go once through the training reviews; returns the mean loss (nats per review) and each step's gradient norm.
 
     The norm is that of all parameters together, before clipping.
@@ -136,7 +138,7 @@ def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) 
     torch.manual_seed(config.SEED * 1000 + epoch)
     total, norms = 0.0, []
     bar = tqdm(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False)
-    for batch in data.batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
+    for batch in batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
         total += take_gradient(model, batch) * len(batch.index)
         limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
@@ -152,7 +154,7 @@ def train_epoch(model, adam, reviews: data.Reviews, config: Config, epoch: int) 
     return total / reviews.n, norms
 
 
-def take_gradient(model, batch: data.Batch) -> float:
+def take_gradient(model, batch: Batch) -> float:
     """Put the gradient of a batch's mean loss (nats per review) into the parameters; returns that loss."""
     device = model.head.weight.device
     words = model.embedding.weight
@@ -160,8 +162,8 @@ def take_gradient(model, batch: data.Batch) -> float:
     dense = torch.zeros_like(words) if words.grad is None else words.grad.zero_()
     model.zero_grad()
     total = 0.0
-    # The portions' gradients add up; a laptop's memory holds the activations of one.
-    for part in data.portions(batch, portion(model)):
+    # The micro_batches' gradients add up; a laptop's memory holds the activations of one.
+    for part in micro_batches(batch, portion(model)):
         logits = model(part.tokens.to(device), part.lengths.to(device))  # (b,)
         loss = F.binary_cross_entropy_with_logits(logits, part.labels.to(device), reduction="sum") / len(batch.index)
         loss.backward()
@@ -178,13 +180,13 @@ def portion(model) -> int:
 
 
 @torch.no_grad()
-def evaluate(model, reviews: data.Reviews, device: torch.device, label: str = "评估") -> dict:
+def evaluate(model, reviews: Reviews, device: torch.device, label: str = "评估") -> dict:
     """Loss, accuracy, and for each review (N,) the probability of 'positive' and whether it was right."""
     model.eval()
     logits = torch.empty(reviews.n)
     with tqdm(total=reviews.n, desc=label, unit="篇", leave=False) as bar:
-        for batch in data.batches(reviews, EVAL_BATCH):
-            for part in data.portions(batch, portion(model)):
+        for batch in batches(reviews, EVAL_BATCH):
+            for part in micro_batches(batch, portion(model)):
                 logits[part.index] = model(part.tokens.to(device), part.lengths.to(device)).cpu()
             bar.update(len(batch.index))
     labels = torch.from_numpy(reviews.labels.astype(np.float32))
@@ -218,7 +220,7 @@ def seed_everything(seed: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def describe_data(config: Config, dataset: data.Dataset, vector_facts: dict) -> dict:
+def describe_data(config: Config, dataset: Dataset, vector_facts: dict) -> dict:
     """What the figures of a run stand on: the reviews' fingerprint and sizes, the vectors and what they cover."""
     return dict(
         dataset=config.DATASET,
@@ -402,7 +404,7 @@ def start_from(folder: Path, model: models.SentimentClassifier, vocabulary: list
 
 def encode_text(vocabulary: list[str], text: str) -> tuple[list[str], np.ndarray]:
     """Tokens of a text and their numbers (T,); ``LabError`` where none of them is known to the model."""
-    from lab.text import tokenize
+    from lab.data.text import tokenize
 
     number = {word: place for place, word in enumerate(vocabulary)}
     words = tokenize(text)

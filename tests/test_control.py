@@ -13,16 +13,18 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from lab import control, data, files, statistics
+from lab import control, files, statistics
 from lab.config import Config
+from lab.data import cache
+from lab.data.reviews import Reviews
 
 REVIEWS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=12)
 
 
 def as_reviews(reviews):
-    """``data.Reviews`` of lists of word numbers."""
+    """``Reviews`` of lists of word numbers."""
     n = len(reviews)
-    return data.Reviews(
+    return Reviews(
         np.array([token for review in reviews for token in review], dtype=np.int32),
         np.concatenate([[0], np.cumsum([len(review) for review in reviews])]).astype(np.int64),
         labels=np.arange(n, dtype=np.uint8) % 2,
@@ -117,7 +119,7 @@ def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
     assert result["kind"] == "linear"
     assert result == files.read_json(files.result_path("aclImdb", "tfidf-logreg-s5"))
 
-    dataset = data.load(config)
+    dataset = cache.load(config)
 
     def texts(part, reviews):
         return [lab_home[part, label, number] for label, number in zip(reviews.labels, reviews.numbers, strict=True)]

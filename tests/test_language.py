@@ -13,9 +13,10 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from lab import config as lab_config
-from lab import data, files, language, models, ngram, report, text, train, vectors
+from lab import files, language, models, ngram, report, train
 from lab.config import Config, LanguageConfig
-from lab.data import END
+from lab.data import cache, text, vectors
+from lab.data.reviews import EOS_ID
 from lab.errors import LabError
 
 SMALL = dict(
@@ -128,8 +129,8 @@ def test_nothing_held_out_is_in_the_training_stream(corpus):
     for seed in range(9):
         if len(seen) == 2:
             break
-        loaded = data.load_language(LanguageConfig(SEED=seed))
-        classifier = data.load(Config(SEED=seed))
+        loaded = cache.load_language(LanguageConfig(SEED=seed))
+        classifier = cache.load(Config(SEED=seed))
         held_out = np.concatenate([classifier.valid.digests, classifier.test.digests])
         assert not np.isin(loaded.train.digests, held_out).any()
         np.testing.assert_array_equal(np.sort(loaded.valid.digests), np.sort(classifier.valid.digests))
@@ -149,13 +150,13 @@ def test_nothing_held_out_is_in_the_training_stream(corpus):
 
 def test_vocabulary_is_the_training_texts_most_frequent_words(corpus):
     (corpus / "aclImdb/train/unsup/0_0.txt").write_text("<eos> <pad> <unk> zebra zebra zebra " + "film " * 50)
-    loaded = data.load_language(LanguageConfig(VOCAB_SIZE=10))
+    loaded = cache.load_language(LanguageConfig(VOCAB_SIZE=10))
     assert loaded.vocabulary[:4] == ["<pad>", "<unk>", "<eos>", "film"]
     assert len(loaded.vocabulary) == 13
     assert (np.diff(loaded.counts[3:]) <= 0).all()
-    assert loaded.counts[END] == loaded.train.n  # a review cannot write the mark
+    assert loaded.counts[EOS_ID] == loaded.train.n  # a review cannot write the mark
     assert loaded.counts[0] == 0
-    assert (loaded.train.tokens[loaded.train.offsets[1:] - 1] == END).all()
+    assert (loaded.train.tokens[loaded.train.offsets[1:] - 1] == EOS_ID).all()
     np.testing.assert_array_equal(loaded.counts, np.bincount(loaded.train.tokens, minlength=13))
 
 
@@ -168,7 +169,7 @@ def test_perplexity_of_an_example_worked_by_hand():
 
 
 def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(corpus):
-    loaded = data.load_language(LanguageConfig())
+    loaded = cache.load_language(LanguageConfig())
     model = language.LanguageModel(len(loaded.vocabulary), 6, 5, 1, 0.0, "RNN", False)
     nn.init.zeros_(model.softmax.weight)
     nn.init.zeros_(model.softmax.classes)
@@ -180,12 +181,12 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(corpus):
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_losses_against_one_word_at_a_time(corpus, base):
-    loaded = data.load_language(LanguageConfig())
+    loaded = cache.load_language(LanguageConfig())
     model = small_model(base, len(loaded.vocabulary)).eval()
     found = language.losses(model, loaded.valid)
     assert len(found) == len(loaded.valid.tokens)
     for place in (0, 3, 7):
-        state, before, expected = None, END, []
+        state, before, expected = None, EOS_ID, []
         for token in loaded.valid[place]:
             features, state = model(torch.tensor([[before]]), state)
             expected.append(-model.softmax.distribution(features[0])[0, token].item())
@@ -226,7 +227,7 @@ def test_training_learns_and_repeats_itself(corpus, base):
 
     # The weights on disk give the stored marks, and the marks of single reviews add up.
     _, model, vocabulary = language.load_run(train.run_folder(config))
-    loaded = data.load_language(config)
+    loaded = cache.load_language(config)
     assert vocabulary == loaded.vocabulary
     assert language.perplexity(language.losses(model, loaded.valid)) == pytest.approx(result["valid"]["perplexity"])
     loss, tokens = language.unpack_marks(result["valid"])
@@ -259,7 +260,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
 
 
 def test_the_budget_is_never_exceeded_and_text_is_read_at_most_so_often(corpus):
-    stream = language.arrange(data.load_language(LanguageConfig()).train.tokens, 4)
+    stream = language.arrange(cache.load_language(LanguageConfig()).train.tokens, 4)
     per_pass = language.steps_per_pass(stream, 5)
     assert language.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=119)), stream) == 5
     assert language.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=10**9, N_EPOCHS=3)), stream) == 3 * per_pass
@@ -320,11 +321,11 @@ def test_writing_depends_on_the_seed_alone_and_keeps_to_its_limits():
         assert not {"<pad>", "<unk>", "<eos>"} & set(written.split())
 
     # The most likely word each time, worked out without the state being handed on.
-    tokens, expected = [END], []
+    tokens, expected = [EOS_ID], []
     for _ in range(10):
         features, _ = model(torch.tensor(tokens)[:, None])
         token = int(model.softmax.distribution(features[-1])[0, 2:].argmax()) + 2
-        if token == END:
+        if token == EOS_ID:
             break
         tokens.append(token)
         expected.append(vocabulary[token])
@@ -352,7 +353,7 @@ def test_classifier_starts_from_the_language_model_word_by_word(corpus):
     language.run(source)
     weights = load_file(train.run_folder(source) / "model.safetensors")
     config = Config(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
-    dataset = data.load(config)
+    dataset = cache.load(config)
     table, _ = vectors.load(config, dataset)
     model = models.build(config, table)
     shared = train.start_from(train.language_model(config), model, dataset.vocabulary)

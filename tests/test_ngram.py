@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab import ngram
-from lab.data import END
+from lab.data.reviews import EOS_ID
 
-E, A, B, UNK = END, 3, 4, 1
+E, A, B, UNK = EOS_ID, 3, 4, 1
 V = 5  # <pad>, <unk>, <eos>, a, b
 # Three reviews: "a b", "a b", "b".
 REVIEWS = np.array([A, B, E, A, B, E, B, E], dtype=np.int32)
@@ -56,7 +56,7 @@ texts = st.lists(st.lists(st.sampled_from([1, 3, 4, 5, 6]), min_size=1, max_size
 @settings(max_examples=50, deadline=None)
 @given(texts, st.tuples(st.integers(1, 7), st.integers(1, 7)))
 def test_probabilities_after_any_context_sum_to_one(reviews, context):
-    tokens = np.array([word for review in reviews for word in [*review, END]], dtype=np.int32)
+    tokens = np.array([word for review in reviews for word in [*review, EOS_ID]], dtype=np.int32)
     model = ngram.kneser_ney(tokens, 8)  # 7 is never met
     words = np.arange(1, 8)
     found = ngram.probability(model, np.full(7, context[0]), np.full(7, context[1]), words)

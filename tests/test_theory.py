@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.integrate import solve_ivp
 
 from lab import bptt, files, theory
-from lab.data import Reviews
+from lab.data.reviews import Reviews
 from lab.errors import LabError
 
 NOTEBOOK = files.PROJECT / "notebooks" / "02_model.ipynb"

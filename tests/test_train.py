@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lab import data, files, models, report, statistics, train
+from lab import files, models, report, statistics, train
 from lab.config import Config
+from lab.data import cache
+from lab.data.reviews import make_batch, micro_batches
 from lab.errors import LabError
 
 SMALL = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=3, LEARNING_RATE=0.01, DEVICE="cpu")
@@ -36,14 +38,14 @@ def test_two_runs_give_the_same_result_file(corpus, base):
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch):
     config = Config(MODEL_BASE=base, N_LAYERS=2, BIDIRECTIONAL=True, **SMALL)
-    dataset = data.load(config)
+    dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = models.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    batch = data.batch(dataset.train, np.arange(20))
+    batch = make_batch(dataset.train, np.arange(20))
     loss = F.binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
     whole = torch.autograd.grad(loss, list(model.parameters()))
     monkeypatch.setattr(train, "ROOM", 2**14)
-    assert 1 < len(list(data.portions(batch, train.portion(model)))) < 20
+    assert 1 < len(list(micro_batches(batch, train.portion(model)))) < 20
     assert train.take_gradient(model, batch) == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), whole, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
@@ -53,10 +55,10 @@ def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch
 @pytest.mark.parametrize("clip", [0.0, 1e-3])
 def test_gradient_norms_are_those_before_clipping(corpus, clip):
     config = Config(**SMALL | dict(BATCH_SIZE=32, GRAD_CLIP=clip))  # the 32 training reviews in one step
-    dataset = data.load(config)
+    dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = models.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    train.take_gradient(model, data.batch(dataset.train, np.arange(32)))
+    train.take_gradient(model, make_batch(dataset.train, np.arange(32)))
     expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
     _, norms = train.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
     assert norms == pytest.approx([expected], rel=1e-4)
@@ -85,7 +87,7 @@ def test_the_lowest_validation_loss_is_tested(corpus):
     assert losses[-1] != min(losses)
 
     # The weights on disk are those of that epoch, and the stored marks are what they give.
-    dataset = data.load(config)
+    dataset = cache.load(config)
     _, model, vocabulary = train.load_run(train.run_folder(config))
     assert vocabulary == dataset.vocabulary
     valid = train.evaluate(model, dataset.valid, torch.device("cpu"))
@@ -98,7 +100,7 @@ def test_the_lowest_validation_loss_is_tested(corpus):
 
 def test_evaluation_against_one_review_at_a_time(corpus):
     config = Config(MODEL_BASE="LSTM", BIDIRECTIONAL=True, **SMALL)
-    dataset = data.load(config)
+    dataset = cache.load(config)
     torch.manual_seed(0)
     model = models.build(
         config, np.random.default_rng(0).normal(size=(len(dataset.vocabulary), 50)).astype("f4")
@@ -162,7 +164,7 @@ def test_diverged_training_is_one_chinese_line(corpus):
 def diverging():
     """Model, optimizer, reviews, config whose loss is not a number."""
     config = Config(**SMALL)
-    dataset = data.load(config)
+    dataset = cache.load(config)
     model = models.build(config, np.full((len(dataset.vocabulary), 50), np.inf, dtype="f4"))
     return model, torch.optim.Adam(model.parameters()), dataset.train, config
 
@@ -189,7 +191,7 @@ def test_training_imports_neither_spacy_nor_torchtext(corpus):
     import subprocess
     import sys
 
-    data.load(Config(**SMALL))
+    cache.load(Config(**SMALL))
     code = (
         "import sys\n"
         "sys.modules['spacy'] = sys.modules['torchtext'] = None  # any import of them fails\n"

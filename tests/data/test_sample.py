@@ -10,7 +10,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from lab import sample, sources, text, vectors
+from lab.data import sample, sources, text, vectors
 from lab.errors import LabError
 
 SIZE = 300

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lab import files, sources
+from lab import files
 from lab.config import Config
+from lab.data import sources
 from lab.errors import LabError
 
 COMPLETE = 400_000  # words of the complete GloVe.6B

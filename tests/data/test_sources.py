@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from conftest import write_corpus, write_vectors
 
-from lab import sources, vectors
+from lab.data import sources, vectors
 from lab.errors import LabError
 
 

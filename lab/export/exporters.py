@@ -414,7 +414,7 @@ def font_face(page: str) -> str:
     """The CSS of a font that holds just the characters of ``page``, for readers whose system has no Chinese one."""
     from fontTools import subset
 
-    from lab.figures import FONTS
+    from lab.export.figures import FONTS
 
     options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True)
     font = subset.load_font(FONTS / "NotoSansCJKsc-Regular.otf", options)

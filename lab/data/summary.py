@@ -8,7 +8,7 @@ import numpy as np
 
 from lab import files
 from lab.config import Config
-from lab.data import PARTS, Dataset
+from lab.data.reviews import PARTS, Dataset
 
 BIN = 50  # tokens a bin of the length histogram
 LAST = 1500  # longer reviews fall into the last bin

@@ -15,8 +15,10 @@ from conftest import REAL_DATA, write_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import data, files, summary, text, vectors
+from lab import files
 from lab.config import Config
+from lab.data import cache, summary, text, vectors
+from lab.data.reviews import PARTS, Reviews, batches, make_batch, micro_batches
 from lab.errors import LabError
 
 CONFIG = Config(EMBEDDING_DIM=50)
@@ -46,7 +48,7 @@ def test_workers_change_nothing(monkeypatch):
 
 
 def test_encoded_reviews_spell_the_text(corpus):
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     assert dataset.sizes == {"train": 32, "valid": 8, "test": 40}
     for name, reviews in (("train", dataset.train), ("train", dataset.valid), ("test", dataset.test)):
         for index in range(reviews.n):
@@ -58,20 +60,20 @@ def test_encoded_reviews_spell_the_text(corpus):
 
 
 def test_vocabulary_is_the_training_parts_most_frequent(corpus):
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     assert dataset.vocabulary[:2] == ["<pad>", "<unk>"]
     counts = Counter(word for index in range(dataset.train.n) for word in words_of(dataset, dataset.train, index))
     assert set(dataset.vocabulary[2:]) == set(counts)
     assert [counts[word] for word in dataset.vocabulary[2:]] == sorted(counts.values(), reverse=True)
     assert dataset.counts[2:].tolist() == [counts[word] for word in dataset.vocabulary[2:]]
-    small = data.load(Config(EMBEDDING_DIM=50, VOCAB_SIZE=10))
+    small = cache.load(Config(EMBEDDING_DIM=50, VOCAB_SIZE=10))
     assert small.vocabulary == dataset.vocabulary[:12]
     assert (small.train.tokens < 12).all()
 
 
 def test_split_is_stratified_by_seed_and_disjoint(corpus):
     def names(seed):
-        dataset = data.load(Config(EMBEDDING_DIM=50, SEED=seed))
+        dataset = cache.load(Config(EMBEDDING_DIM=50, SEED=seed))
         assert dataset.train.labels.mean() == dataset.valid.labels.mean() == dataset.test.labels.mean() == 0.5
         return [{reviews.name(index) for index in range(reviews.n)} for reviews in (dataset.train, dataset.valid)]
 
@@ -83,40 +85,40 @@ def test_split_is_stratified_by_seed_and_disjoint(corpus):
 
 
 def test_cache_is_used_until_anything_that_goes_in_changes(corpus, monkeypatch):
-    first = data.load(CONFIG)
+    first = cache.load(CONFIG)
     written = (first.folder / "meta.json").stat().st_mtime_ns
-    assert data.load(CONFIG).fingerprint == first.fingerprint
+    assert cache.load(CONFIG).fingerprint == first.fingerprint
     assert (first.folder / "meta.json").stat().st_mtime_ns == written
 
-    assert data.load(Config(EMBEDDING_DIM=50, VOCAB_SIZE=10)).fingerprint != first.fingerprint
+    assert cache.load(Config(EMBEDDING_DIM=50, VOCAB_SIZE=10)).fingerprint != first.fingerprint
     monkeypatch.setattr(text, "RULES", text.RULES + 1)
-    assert data.load(CONFIG).fingerprint != first.fingerprint
+    assert cache.load(CONFIG).fingerprint != first.fingerprint
     monkeypatch.undo()
     monkeypatch.setenv("LAB_HOME", str(files.home()))
     monkeypatch.setenv("LAB_DATA", str(corpus))
     (corpus / "aclImdb/train/pos/0_9.txt").write_text("Another review, lovely.")
-    assert data.load(CONFIG).fingerprint != first.fingerprint
+    assert cache.load(CONFIG).fingerprint != first.fingerprint
 
 
 def test_cache_serves_where_the_sources_are_gone(corpus, tmp_path, monkeypatch):
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     table, _ = vectors.load(CONFIG, dataset)
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("LAB_DATA", str(tmp_path / "empty"))
-    again = data.load(CONFIG)
+    again = cache.load(CONFIG)
     assert again.fingerprint == dataset.fingerprint
     np.testing.assert_array_equal(vectors.load(CONFIG, again)[0], table)
 
 
 def test_arrays_hold_no_objects(corpus):
-    folder = data.load(CONFIG).folder
+    folder = cache.load(CONFIG).folder
     for path in folder.parent.rglob("*.npy"):
         assert np.load(path, allow_pickle=False).dtype.kind in "iu"
     assert not list(folder.parent.rglob(".*"))  # no temporary file left
 
 
 def test_rows_of_the_embedding(corpus):
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     table, facts = vectors.load(CONFIG, dataset)
     assert table.shape == (len(dataset.vocabulary), 50)
     assert (table[0] == 0).all()
@@ -136,7 +138,7 @@ def test_rows_of_the_embedding(corpus):
 
 def test_random_vectors_need_no_file(corpus):
     config = Config(EMBEDDING_DIM=7, VECTORS="random")
-    table, facts = vectors.load(config, data.load(config))
+    table, facts = vectors.load(config, cache.load(config))
     assert table.shape[1] == 7
     assert (table[0] == 0).all()
     assert np.abs(table[1]).max() < np.abs(table[2:]).max() / 2
@@ -144,7 +146,7 @@ def test_random_vectors_need_no_file(corpus):
 
 
 def test_changed_vectors_are_read_anew(corpus):
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     before = vectors.load(CONFIG, dataset)[0]
     write_vectors(corpus / "glove.6B.50d.txt", words=["the", "good"])
     assert vectors.load(CONFIG, dataset)[1]["words"] == 2
@@ -156,7 +158,7 @@ def made_of(lengths):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)
     blank = np.zeros(len(lengths), dtype=np.uint8)
-    return data.Reviews(tokens, offsets, np.arange(len(lengths), dtype=np.uint8) % 2, blank, blank, blank)
+    return Reviews(tokens, offsets, np.arange(len(lengths), dtype=np.uint8) % 2, blank, blank, blank)
 
 
 @settings(deadline=None, max_examples=40)
@@ -169,7 +171,7 @@ def test_batches_hold_every_review_once(lengths, batch_size, seed):
     reviews = made_of(lengths)
     tokens, offsets = reviews.tokens, reviews.offsets
     seen = []
-    for batch in data.batches(reviews, batch_size, seed):
+    for batch in batches(reviews, batch_size, seed):
         assert batch.tokens.shape == (batch.lengths.max(), len(batch.index))
         assert len(batch.index) <= batch_size
         for column, index in enumerate(batch.index):
@@ -182,10 +184,10 @@ def test_batches_hold_every_review_once(lengths, batch_size, seed):
 
 
 def test_batches_waste_little_and_follow_the_seed(corpus):
-    reviews = data.load(CONFIG).test
-    padding = sum((batch.tokens == 0).sum().item() for batch in data.batches(reviews, 4, 1))
+    reviews = cache.load(CONFIG).test
+    padding = sum((batch.tokens == 0).sum().item() for batch in batches(reviews, 4, 1))
     assert padding < 0.2 * len(reviews.tokens)
-    order = [[batch.index.tolist() for batch in data.batches(reviews, 4, seed)] for seed in (1, 1, 2)]
+    order = [[batch.index.tolist() for batch in batches(reviews, 4, seed)] for seed in (1, 1, 2)]
     assert order[0] == order[1] != order[2]
 
 
@@ -197,28 +199,28 @@ def test_batches_waste_little_and_follow_the_seed(corpus):
 def test_bad_review_is_named(corpus, content, reason):
     (corpus / "aclImdb/train/neg/3_2.txt").write_bytes(content)
     with pytest.raises(LabError, match=reason) as caught:
-        data.load(CONFIG)
+        cache.load(CONFIG)
     assert "3_2.txt" in str(caught.value)
     assert not list(files.cache_dir("aclImdb").glob("*train*"))
 
 
 def test_review_of_unknown_words_only_is_kept(corpus):
     (corpus / "aclImdb/test/neg/3_2.txt").write_text("Xyzzy qwertz plugh")
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     place = next(index for index in range(dataset.test.n) if dataset.test.name(index) == "neg/3_2")
     assert dataset.test[place].tolist() == [1, 1, 1]
 
 
 def test_a_review_cannot_write_padding(corpus):
     (corpus / "aclImdb/train/neg/3_2.txt").write_text("<pad> <unk> pad")
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     for reviews in (dataset.train, dataset.valid, dataset.test):
         assert (reviews.tokens > 0).all()
 
 
 def test_full_disk_while_the_cache_is_written(corpus):
     # A limit on the size of files makes real writes fail in the middle.
-    code = "from lab import data; from lab.config import Config; data.load(Config(EMBEDDING_DIM=50))"
+    code = "from lab.data import cache; from lab.config import Config; cache.load(Config(EMBEDDING_DIM=50))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -231,17 +233,17 @@ def test_full_disk_while_the_cache_is_written(corpus):
     assert "写不了" in done.stderr.splitlines()[-1]
     assert not list(files.cache_dir("aclImdb").glob(".*"))  # nothing half written
     assert not list(files.cache_dir("aclImdb").glob("encoded-*"))
-    assert data.load(CONFIG).sizes["train"] == 32  # the next start works
+    assert cache.load(CONFIG).sizes["train"] == 32  # the next start works
 
 
 def test_summary_counts(corpus):
     repeated = (corpus / "aclImdb/train/pos/1_9.txt").read_text()
     (corpus / "aclImdb/test/pos/5_9.txt").write_text(repeated)
-    dataset = data.load(CONFIG)
+    dataset = cache.load(CONFIG)
     facts = summary.write(CONFIG, dataset)
     assert facts == files.read_json(files.result_path("aclImdb", "data"))
     assert facts["repeated"] == facts["repeated_across_test"] == 1
-    for part in data.PARTS:
+    for part in PARTS:
         assert sum(facts["length_counts"][part]) == dataset.sizes[part]
     assert facts["tokens"]["train"] == dataset.counts.sum()
 
@@ -249,7 +251,7 @@ def test_summary_counts(corpus):
 @pytest.mark.skipif(REAL_DATA is None, reason="needs the real reviews: set LAB_DATA")
 def test_real_reviews(home, monkeypatch):
     monkeypatch.setenv("LAB_DATA", str(REAL_DATA))
-    dataset = data.load(Config())
+    dataset = cache.load(Config())
     assert dataset.sizes == {"train": 20_000, "valid": 5_000, "test": 25_000}
     facts = summary.describe(Config(), dataset)
     assert facts["repeated"] == 50_000 - 49_582  # distinct labelled texts of aclImdb
@@ -261,8 +263,8 @@ def test_real_reviews(home, monkeypatch):
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 80))
 def test_portions_hold_each_review_once(lengths, most):
     reviews = made_of(lengths)
-    batch = data.batch(reviews, np.arange(reviews.n))
-    parts = list(data.portions(batch, most))
+    batch = make_batch(reviews, np.arange(reviews.n))
+    parts = list(micro_batches(batch, most))
     assert sorted(place for part in parts for place in part.index) == list(range(reviews.n))
     for part in parts:
         assert part.lengths.sum() <= most or len(part.index) == 1

@@ -162,7 +162,7 @@ def _places() -> list[Path]:
 
 
 def _sample_folder() -> Path:
-    from lab import sample
+    from lab.data import sample
 
     folder = files.home() / "data" / f"sample-{sample.VERSION}"
     if not folder.is_dir():

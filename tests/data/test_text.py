@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab import text
+from lab.data import text
 
 
 @pytest.mark.parametrize(

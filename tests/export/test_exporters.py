@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -23,8 +25,8 @@ from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from pypdf import PdfReader
 
-from lab import export, figures
 from lab.errors import LabError
+from lab.export import exporters, figures
 
 FORMULAS = [
     r"$\delta_{t,k} = \prod_{\tau=k}^{t-1}\big(\mathrm{diag}(f'(z_\tau))\,U^\top\big)\,\delta_{t,t}$",
@@ -40,7 +42,7 @@ COVER = {
     "date": "2025年1月2日",
     "notice": "数字来自人造影评。",
 }
-SETUP = "from lab import figures\nimport matplotlib.pyplot as plt, pandas as pd, sys\nfigures.use_style()"
+SETUP = "from lab.export import figures\nimport matplotlib.pyplot as plt, pandas as pd, sys\nfigures.use_style()"
 FIGURE = """fig, ax = plt.subplots()
 ax.plot([1, 2, 3], [-0.5, 0.3, 0.2], color=figures.COLORS["LSTM"], marker=figures.MARKERS["LSTM"])
 ax.set(xlabel="训练轮数", ylabel="验证损失")
@@ -80,12 +82,12 @@ def notebook():
 
 @pytest.fixture(scope="module")
 def page(notebook) -> str:
-    return export.LabHTMLExporter().from_notebook_node(notebook)[0]
+    return exporters.LabHTMLExporter().from_notebook_node(notebook)[0]
 
 
 @pytest.fixture(scope="module")
 def pdf(notebook) -> bytes:
-    return export.LabPDFExporter().from_notebook_node(notebook)[0]
+    return exporters.LabPDFExporter().from_notebook_node(notebook)[0]
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +207,7 @@ def glyphs(page) -> set[int]:
 
 def test_the_empty_box_would_be_seen():
     nb = new_notebook(cells=[new_markdown_cell("没有字形：\U0001f9ff")])
-    pages = PdfReader(io.BytesIO(export.LabPDFExporter().from_notebook_node(nb)[0])).pages
+    pages = PdfReader(io.BytesIO(exporters.LabPDFExporter().from_notebook_node(nb)[0])).pages
     assert 0 in glyphs(pages[-1])
 
 
@@ -230,8 +232,8 @@ def test_pdf_keeps_the_figure_as_vectors(pdf):
 
 
 def test_same_notebook_same_bytes(notebook, page, pdf):
-    assert export.LabPDFExporter().from_notebook_node(notebook)[0] == pdf
-    assert export.LabHTMLExporter().from_notebook_node(notebook)[0] == page
+    assert exporters.LabPDFExporter().from_notebook_node(notebook)[0] == pdf
+    assert exporters.LabHTMLExporter().from_notebook_node(notebook)[0] == page
 
 
 def test_nbconvert_command(notebook, tmp_path):
@@ -256,7 +258,7 @@ def test_nbconvert_command(notebook, tmp_path):
         ("见[图](#nothing)。", "nothing"),
     ],
 )
-@pytest.mark.parametrize("exporter", [export.LabHTMLExporter, export.LabPDFExporter])
+@pytest.mark.parametrize("exporter", [exporters.LabHTMLExporter, exporters.LabPDFExporter])
 def test_what_cannot_be_exported_is_named(exporter, source, words, tmp_path):
     nb = new_notebook(cells=[new_markdown_cell(source)])
     with pytest.raises(LabError, match=words) as caught:
@@ -268,7 +270,7 @@ def test_without_pandoc(monkeypatch):
     monkeypatch.setenv("PYPANDOC_PANDOC", "/nowhere/pandoc")
     pypandoc.clean_pandocpath_cache()
     with pytest.raises(LabError, match="找不到pandoc"):
-        export.LabHTMLExporter().from_notebook_node(new_notebook())
+        exporters.LabHTMLExporter().from_notebook_node(new_notebook())
     monkeypatch.undo()
     pypandoc.clean_pandocpath_cache()
 
@@ -286,8 +288,8 @@ def test_typst_takes_the_symbols_of_the_field():
         \begin{cases}1&x\\0&y\end{cases} \begin{bmatrix}a&b\\c&d\end{bmatrix}""".split()
     source = "\n\n".join(f"$a {command} b$" for command in commands + more)
     nb = new_notebook(cells=[new_markdown_cell(source)])
-    assert export.LabPDFExporter().from_notebook_node(nb)[0].startswith(b"%PDF")
-    assert export.LabHTMLExporter().from_notebook_node(nb)[0].count("<math") == len(commands + more)
+    assert exporters.LabPDFExporter().from_notebook_node(nb)[0].startswith(b"%PDF")
+    assert exporters.LabHTMLExporter().from_notebook_node(nb)[0].count("<math") == len(commands + more)
 
 
 def test_plain_notebook_with_pictures_of_every_kind(tmp_path):
@@ -296,17 +298,17 @@ def test_plain_notebook_with_pictures_of_every_kind(tmp_path):
     (tmp_path / "图 a.png").write_bytes(figures.picture(figure, "png"))
     svg = figures.picture(figure, "svg").decode()
     cell = new_markdown_cell("# 标题\n\n![说明](图%20a.png)\n\n![](attachment:b.svg)")
-    cell.attachments = {"b.svg": {"image/svg+xml": export.base64.b64encode(svg.encode()).decode()}}
+    cell.attachments = {"b.svg": {"image/svg+xml": base64.b64encode(svg.encode()).decode()}}
     error = new_output("error", ename="LabError", evalue="缺文件", traceback=[])
     shown = new_output("display_data", data={"image/svg+xml": svg})
     nb = new_notebook(cells=[cell, new_code_cell("1", outputs=[shown, error])])
     resources = {"metadata": {"name": "x", "path": str(tmp_path)}}
-    found = Page(export.LabHTMLExporter().from_notebook_node(nb, resources)[0])
+    found = Page(exporters.LabHTMLExporter().from_notebook_node(nb, resources)[0])
     kinds = [image["src"].split(";")[0] for image in found.all("img")]
     assert kinds == ["data:image/png", "data:image/svg+xml", "data:image/svg+xml"]
     assert "图1　说明" in found.text
     assert "LabError: 缺文件" in found.text
-    pdf = PdfReader(io.BytesIO(export.LabPDFExporter().from_notebook_node(nb, resources)[0]))
+    pdf = PdfReader(io.BytesIO(exporters.LabPDFExporter().from_notebook_node(nb, resources)[0]))
     assert pdf.metadata.title == "标题"
     assert len([image for each in pdf.pages for image in each.images]) == 1
 
@@ -365,7 +367,7 @@ def test_a_long_table_goes_on_with_its_head_on_the_next_page(n, pages):
         new_output("display_data", data={"text/markdown": "表"}, metadata=caption),
     ]
     nb = new_notebook(cells=[new_markdown_cell("# 标题"), new_code_cell("", outputs=outputs)])
-    reader = PdfReader(io.BytesIO(export.LabPDFExporter().from_notebook_node(nb)[0]))
+    reader = PdfReader(io.BytesIO(exporters.LabPDFExporter().from_notebook_node(nb)[0]))
     lines = [line for each in reader.pages for line in each.extract_text(extraction_mode="layout").split("\n")]
     assert [line.count("row-") for line in lines if "row-" in line] == [1] * n  # none printed over another
     heads = sum("名字" in line for line in lines)
@@ -379,10 +381,10 @@ def test_a_long_table_goes_on_with_its_head_on_the_next_page(n, pages):
 def test_any_text_survives_a_table(cells):
     cells = [" ".join(cell.split()) or "x" for cell in cells]
     frame = pd.DataFrame([[figures.plain(cell) for cell in cells]], columns=list("abcd"))
-    read = pypandoc.convert_text(figures.pipe_table(frame) + "\n", "json", format=export.MARKDOWN)
-    table = next(export.elements(export.json.loads(read), "Table"))
+    read = pypandoc.convert_text(figures.pipe_table(frame) + "\n", "json", format=exporters.MARKDOWN)
+    table = next(exporters.elements(json.loads(read), "Table"))
     row = table["c"][4][0][3][0][1]
-    assert [export.plain_text(cell[4]) for cell in row] == cells
+    assert [exporters.plain_text(cell[4]) for cell in row] == cells
 
 
 def test_table_of_numbers_and_gaps():

@@ -1,0 +1,1 @@
+"""Reviews, vocabulary, arrays and word vectors."""
