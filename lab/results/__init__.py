@@ -1,0 +1,1 @@
+"""From result files to numbers, tables and pictures; needs neither torch nor the data."""
