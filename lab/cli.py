@@ -28,11 +28,20 @@ class LabGroup(click.Group):
             sys.exit(130)
 
 
+def dataset_option(command):
+    """The data set, by its canonical name from here on."""
+    return click.option(
+        "--dataset",
+        default="aclImdb",
+        show_default=True,
+        callback=lambda _, __, value: lab_config.Config(DATASET=value).DATASET,
+        help="数据集：aclImdb或sample（内置的人造影评）。",
+    )(command)
+
+
 def data_options(command):
     """Options of every command that reads data."""
-    command = click.option(
-        "--dataset", default="aclImdb", show_default=True, help="数据集：aclImdb或sample（内置的人造影评）。"
-    )(command)
+    command = dataset_option(command)
     return click.option("--data-dir", help="原始数据所在的文件夹，默认为环境变量LAB_DATA或data/。")(command)
 
 
@@ -61,7 +70,7 @@ def use_data_dir(data_dir: str | None) -> None:
 
 @click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main():
-    """循环神经网络实验：准备数据、训练、出报告。"""
+    """循环神经网络实验：准备数据、训练、生成报告。"""
 
 
 @main.command()
@@ -98,9 +107,9 @@ def train(dataset, data_dir, parameters):
     use_data_dir(data_dir)
     config = lab_config.from_dict(_values(dataset, parameters))
 
-    from lab import train as lab_train  # torch takes seconds to load: not before the parameters are right
+    from lab.training import runs  # torch takes seconds to load: not before the parameters are right
 
-    result = lab_train.run(config)
+    result = runs.run(config)
     click.echo(
         f"{result['run_id']}：第{result['best_epoch']}轮验证损失最低；测试准确率{result['test']['accuracy']:.2%}，"
         f"用时{result['seconds']:.0f}秒。"
@@ -112,16 +121,16 @@ def train(dataset, data_dir, parameters):
 @data_options
 @parameters_option("04_language_model.ipynb")
 def lm(dataset, data_dir, parameters):
-    """训练一个语言模型，与一元、三元模型比较困惑度，并写几段文字。"""
+    """训练一个语言模型，与一元、三元语法模型比较困惑度，并写几段文字。"""
     use_data_dir(data_dir)
     config = lab_config.from_dict(_values(dataset, parameters), lab_config.LanguageConfig)
 
-    from lab import language, ngram
+    from lab.language import ngram, runs
 
-    counted, result = ngram.run(config), language.run(config)
+    counted, result = ngram.run(config), runs.run(config)
     click.echo(
-        f"{result['run_id']}：验证集困惑度{result['valid']['perplexity']:.1f}（一元模型{counted['unigram']['perplexity']:.1f}，"
-        f"三元模型{counted['trigram']['perplexity']:.1f}），用时{result['seconds']:.0f}秒。"
+        f"{result['run_id']}：验证集困惑度{result['valid']['perplexity']:.1f}（一元语法模型{counted['unigram']['perplexity']:.1f}，"
+        f"三元语法模型{counted['trigram']['perplexity']:.1f}），用时{result['seconds']:.0f}秒。"
     )
     for sample in result["samples"]:
         click.echo(f"温度{sample['temperature']}，top-k为{sample['top_k'] or '不限'}：{sample['text']}")
@@ -154,13 +163,12 @@ def grid(dataset, data_dir, only, seeds, parameters, workers):
 
 
 def _grid(only, seeds, settings: dict, workers) -> None:
-    from lab import grid as lab_grid
-    from lab import traces
+    from lab.training import grid, traces
 
     if "SEED" in settings:
         raise LabError("实验表的种子请用--seed设定，可重复。")
-    cells = [cell for seed in seeds for cell in lab_grid.configs(**settings, SEED=seed)]
-    failures = lab_grid.run(lab_grid.select(cells, only), workers)
+    cells = [cell for seed in seeds for cell in grid.configs(**settings, SEED=seed)]
+    failures = grid.run(grid.select(cells, only), workers)
     traces.write(settings["DATASET"])
     if failures:
         raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
@@ -172,23 +180,22 @@ def _grid(only, seeds, settings: dict, workers) -> None:
 @workers_option
 def controls(dataset, data_dir, seeds, workers):
     """运行对照：随机词向量的RNN与LSTM，以及不看词序的线性模型。"""
-    from lab import control
-    from lab import grid as lab_grid
+    from lab.training import grid, linear
 
     use_data_dir(data_dir)
     for seed in seeds:
         config = lab_config.from_dict(dict(DATASET=dataset, SEED=seed))
-        path = files.result_path(config.DATASET, control.run_id(config))
+        path = files.result_path(config.DATASET, linear.run_id(config))
         if not path.is_file():
-            result = control.run(config)
+            result = linear.run(config)
             click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")
-    failures = lab_grid.run([cell for seed in seeds for cell in lab_grid.controls(DATASET=dataset, SEED=seed)], workers)
+    failures = grid.run([cell for seed in seeds for cell in grid.controls(DATASET=dataset, SEED=seed)], workers)
     if failures:
         raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
 
 
 @main.command()
-@click.option("--dataset", default="aclImdb", show_default=True, help="数据集：aclImdb或sample。")
+@dataset_option
 @click.option("--name", default="", help="封面上的姓名。")
 @click.option("--student-id", default="", help="封面上的学号。")
 @click.option("--date", default="", help="封面上的日期，默认为最近一次运行的日期。")
@@ -198,9 +205,9 @@ def report(dataset, name, student_id, date):
 
 
 def _report(dataset, name="", student_id="", date="") -> None:
-    from lab import report as lab_report
+    from lab.results import build
 
-    for path in lab_report.build(dataset, NAME=name, STUDENT_ID=student_id, DATE=date):
+    for path in build.build(dataset, NAME=name, STUDENT_ID=student_id, DATE=date):
         click.echo(f"报告：{path}")
 
 
@@ -211,11 +218,12 @@ def bench(dataset, data_dir, only):
     """测量性能（约20分钟，期间不要运行别的程序），写入report/results/bench.json。"""
     use_data_dir(data_dir)
 
-    from lab import bench as lab_bench
+    from lab import bench
+    from lab.results import speed
 
-    for line in lab_bench.sentences(lab_bench.run(dataset, only)):
+    for line in speed.sentences(bench.run(dataset, only)):
         click.echo(line)
-    click.echo(f"结果文件：{lab_bench.path()}")
+    click.echo(f"结果文件：{bench.path()}")
 
 
 @main.command(name="all")
@@ -233,14 +241,15 @@ def everything(dataset, data_dir, workers):
 
 @main.command()
 @click.argument("text", nargs=-1)
-@click.option("--dataset", default="aclImdb", show_default=True, help="数据集：aclImdb或sample。")
+@dataset_option
 @click.option("--run", "run_id", help="运行名，例如lstm-1x1-100d-s2077；默认取验证损失最低的一个。")
 def predict(text, dataset, run_id):
     """用训练好的模型判断任意英文文本的情感。"""
-    from lab import train as lab_train
+    from lab.model import classifier
+    from lab.training import runs
 
-    config, model, vocabulary = lab_train.load_run(lab_train.find_run(dataset, run_id))
-    probability = lab_train.predict(model, vocabulary, " ".join(text))
+    config, model, vocabulary = runs.load_run(runs.find_run(dataset, run_id))
+    probability = classifier.predict(model, vocabulary, " ".join(text))
     click.echo(f"{config.run_id}：正面的概率{probability:.1%}，判为{'正面' if probability > 0.5 else '负面'}。")
 
 

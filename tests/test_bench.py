@@ -4,9 +4,10 @@ import matplotlib.pyplot as plt
 import pytest
 from conftest import write_vectors
 
-from lab import bench, charts, files, train
+from lab import bench, files, record
 from lab.config import Config
 from lab.errors import LabError
+from lab.results import charts, speed
 
 MEASURED = {
     "steps": [
@@ -21,10 +22,10 @@ MEASURED = {
 
 
 def test_exponent_and_speedup():
-    assert bench.exponent(MEASURED, "RNN") == pytest.approx(1)
-    assert bench.exponent(MEASURED, "LSTM") == pytest.approx(1.5)
-    assert bench.speedup(MEASURED, "RNN") == pytest.approx(2)
-    assert bench.speedup(MEASURED, "LSTM") == pytest.approx(300**0.5)
+    assert speed.exponent(MEASURED, "RNN") == pytest.approx(1)
+    assert speed.exponent(MEASURED, "LSTM") == pytest.approx(1.5)
+    assert speed.speedup(MEASURED, "RNN") == pytest.approx(2)
+    assert speed.speedup(MEASURED, "LSTM") == pytest.approx(300**0.5)
 
 
 def test_elapsed_counts_overlaps_once_and_pauses_not():
@@ -36,7 +37,7 @@ def test_elapsed_counts_overlaps_once_and_pauses_not():
 
 
 def test_a_grid_counts_on_the_machine_that_ran_it(corpus):
-    for run_id, processor in (("rnn-1x1-100d-s2077", train.processor_name()), ("lstm-1x1-100d-s2077", "another")):
+    for run_id, processor in (("rnn-1x1-100d-s2077", record.processor_name()), ("lstm-1x1-100d-s2077", "another")):
         result = dict(processor=processor, seconds=60.0, memory=10**9, finished="2026-01-01T00:05:00+00:00")
         files.write_json(files.result_path("aclImdb", run_id), result)
     assert bench.whole_grid(Config()) == dict(cells=1, of=16, seconds=60.0, elapsed=60.0, memory=10**9)
@@ -48,7 +49,7 @@ def test_whole_run(corpus, monkeypatch):
     monkeypatch.setattr(bench, "BATCH", 4)
     monkeypatch.setattr(bench, "SHAPES", bench.SHAPES[1:3])  # a process for each
     found = bench.run("aclImdb")
-    assert bench.load() == [found]
+    assert speed.load() == [found]
     assert [row["steps"] for row in found["steps"] if row["base"] == "LSTM"] == [8, 256, 300]
     assert all(0 < row["seconds"] for row in found["steps"])
     assert [(row["base"], row["layers"], row["directions"]) for row in found["epochs"]] == [
@@ -66,17 +67,17 @@ def test_whole_run(corpus, monkeypatch):
     files.write_json(bench.path(), dict(schema=bench.SCHEMA, machines=[found | dict(grid=None), other]))
     again = bench.run("aclImdb", only="grid")
     assert again == found
-    machines = bench.load()
+    machines = speed.load()
     assert machines == [found, other]
-    assert bench.epoch_table(machines)["处理器"].tolist() == [found["processor"]] * 2 + ["another"] * 2
-    assert len(bench.share_table(machines)) == 2 * len(found["share"])
-    assert "较早" not in bench.sentences(other)[0]
+    assert speed.epoch_table(machines)["处理器"].tolist() == [found["processor"]] * 2 + ["another"] * 2
+    assert len(speed.share_table(machines)) == 2 * len(found["share"])
+    assert "较早" not in speed.sentences(other)[0]
     monkeypatch.setattr(bench, "RECURRENCE", bench.RECURRENCE + 1)  # as if it had been written anew since
-    assert bench.share_table(machines)["处理器"].iloc[-1] == "another（旧版）"
-    assert "较早" in bench.sentences(other)[0]
+    assert speed.share_table(machines)["处理器"].iloc[-1] == "another（旧版）"
+    assert "较早" in speed.sentences(other)[0]
     with pytest.raises(LabError, match="lab bench"):
         bench.run("aclImdb", only="grid")
-    assert all("nan" not in line for line in bench.sentences(found))
+    assert all("nan" not in line for line in speed.sentences(found))
     figure = charts.growth(machines)
     assert [len(axis.lines) for axis in figure.axes] == [4, 4]
     plt.close(figure)
@@ -92,6 +93,6 @@ def test_a_step_too_long_for_the_packed_path_is_left_out(monkeypatch, patience, 
 @pytest.mark.parametrize(("only", "words"), [("stps", "steps"), ("grid", "lab bench")])
 def test_nothing_to_measure_anew(corpus, only, words):
     write_vectors(corpus / "glove.6B.100d.txt", 100)
-    assert bench.load() == []
+    assert speed.load() == []
     with pytest.raises(LabError, match=words):
         bench.run("aclImdb", only)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 from torch import nn
 
-from lab import bptt
+from lab.model import bptt
 
 CLOSE = dict(rtol=0, atol=1e-10)
 sizes = dict(

@@ -9,11 +9,12 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from lab import files, grid, train
+from lab import files
 from lab.cli import main
 from lab.config import Config
 from lab.errors import LabError
 from lab.files import PROJECT
+from lab.training import grid, runs
 
 TINY = "-p EMBEDDING_DIM 50 -p HIDDEN_DIM 8 -p BATCH_SIZE 8 -p N_EPOCHS 2".split()
 
@@ -68,7 +69,7 @@ def test_errors_are_one_chinese_line(corpus, arguments, reason):
 def test_grid_is_the_lab_sheets_16_cells():
     cells = grid.configs()
     assert len({config.run_id for config in cells}) == len(cells) == 16
-    from lab.statistics import REFERENCE
+    from lab.results.cells import REFERENCE
 
     assert {(c.MODEL_BASE, c.N_LAYERS, c.n_directions, c.EMBEDDING_DIM) for c in cells} == set(REFERENCE)
     assert [config.run_id for config in grid.select(cells, "lstm-1x*-300d*")] == [
@@ -82,7 +83,7 @@ def test_grid_skips_finished_cells_and_reports_a_failing_one(corpus):
     cells = [
         Config(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=1, MODEL_BASE=base) for base in ("RNN", "LSTM")
     ]
-    finished = train.run(cells[0])
+    finished = runs.run(cells[0])
     broken = Config(EMBEDDING_DIM=300, N_EPOCHS=1)  # no such vectors here
     (corpus / "glove.6B.300d.txt").write_text("good 0.1\n")
     failures = grid.run([*cells, broken], workers=2)

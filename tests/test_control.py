@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from lab import control, files, statistics
+from lab import files
 from lab.config import Config
 from lab.data import cache
 from lab.data.reviews import Reviews
+from lab.results import evidence
+from lab.training import linear
 
 REVIEWS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=12)
 
@@ -42,9 +44,9 @@ def words_and_pairs(review):
 @given(REVIEWS, REVIEWS)
 def test_counts_are_those_of_a_vectorizer(reviews, others):
     reviews = [*reviews, [1, 2], [2]]  # "2" is a term at least: a vectorizer refuses to have none
-    terms, counts = control.count_terms(as_reviews(reviews))
-    again, unseen = control.count_terms(as_reviews(others), terms)
-    vectorizer = CountVectorizer(analyzer=words_and_pairs, min_df=control.MIN_REVIEWS)
+    terms, counts = linear.count_terms(as_reviews(reviews))
+    again, unseen = linear.count_terms(as_reviews(others), terms)
+    vectorizer = CountVectorizer(analyzer=words_and_pairs, min_df=linear.MIN_REVIEWS)
     expected = vectorizer.fit_transform(reviews)
     assert terms.tolist() == vectorizer.get_feature_names_out().tolist()
     assert (counts.toarray() == expected.toarray()).all()
@@ -53,14 +55,14 @@ def test_counts_are_those_of_a_vectorizer(reviews, others):
 
 
 def test_no_pair_reaches_across_two_reviews():
-    terms, counts = control.count_terms(as_reviews([[1, 2], [1, 2], [2, 1]]))
+    terms, counts = linear.count_terms(as_reviews([[1, 2], [1, 2], [2, 1]]))
     assert terms.tolist() == [1, 2, 2 * 2**31 + 2]  # "1", "2", "1 2"; "2 1" stands in one review only
     assert counts.toarray().tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 0]]
 
 
 def test_the_largest_vocabulary_fits():
     top = 10_000_001  # VOCAB_SIZE at its limit, and the special words
-    terms, _ = control.count_terms(as_reviews([[top, top], [top, top]]))
+    terms, _ = linear.count_terms(as_reviews([[top, top], [top, top]]))
     assert terms.tolist() == [top, (top + 1) * 2**31 + top]
 
 
@@ -69,7 +71,7 @@ def test_measure_by_hand():
         def decision_function(self, weighted):
             return np.array([0.0, np.log(3), -np.log(3)])
 
-    found = control.measure(Model(), None, np.array([1, 1, 1]))
+    found = linear.measure(Model(), None, np.array([1, 1, 1]))
     assert found["probability"] == pytest.approx([0.5, 0.75, 0.25])
     assert found["right"].tolist() == [False, True, False]
     assert found["loss"] == pytest.approx(-np.log([0.5, 0.75, 0.25]).mean())
@@ -114,7 +116,7 @@ def timeless(result):
 
 def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
     config = Config(SEED=5)
-    result = control.run(config)
+    result = linear.run(config)
     assert result["run_id"] == "tfidf-logreg-s5"
     assert result["kind"] == "linear"
     assert result == files.read_json(files.result_path("aclImdb", "tfidf-logreg-s5"))
@@ -133,7 +135,7 @@ def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
     # A word the training part lacks is left out here and <unk> there, which is no term, being in no review of it.
     assert result["terms"] == len(vectorizer.vocabulary_)
     assert probability == pytest.approx(model.predict_proba(unseen)[:, 1], abs=1e-3)
-    assert statistics.unpack(result).tolist() == right.tolist()
+    assert evidence.unpack(result).tolist() == right.tolist()
     assert result["test"]["accuracy"] == pytest.approx(right.mean())
     assert result["test"]["n"] == 120
     assert 0.6 < right.mean() < 0.95
@@ -141,14 +143,14 @@ def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
 
 def test_run_chooses_by_validation_loss_and_repeats_itself(lab_home):
     config = Config(SEED=6)
-    result = control.run(config)
+    result = linear.run(config)
     best = min(result["tried"], key=lambda candidate: candidate["valid_loss"])
-    assert [candidate["C"] for candidate in result["tried"]] == list(control.STRENGTHS)
+    assert [candidate["C"] for candidate in result["tried"]] == list(linear.STRENGTHS)
     assert result["C"] == best["C"]
     assert result["valid"] == {"loss": best["valid_loss"], "accuracy": best["valid_accuracy"]}
-    assert timeless(control.run(config)) == timeless(result)
+    assert timeless(linear.run(config)) == timeless(result)
 
 
 def test_run_id_names_the_vocabulary():
-    assert control.run_id(Config(VOCAB_SIZE=5000)) == "tfidf-logreg-s2077-v5000"
-    assert control.run_id(Config(MODEL_BASE="LSTM", N_LAYERS=2)) == "tfidf-logreg-s2077"
+    assert linear.run_id(Config(VOCAB_SIZE=5000)) == "tfidf-logreg-s2077-v5000"
+    assert linear.run_id(Config(MODEL_BASE="LSTM", N_LAYERS=2)) == "tfidf-logreg-s2077"

@@ -19,7 +19,7 @@ from lab.config import Config
 KILLS = int(os.environ.get("LAB_KILLS", "2"))  # 20 for a thorough trial
 CELLS = [Config(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=6, MODEL_BASE=base) for base in ("RNN", "LSTM")]
 CODE = f"""
-from lab import grid
+from lab.training import grid
 from lab.config import Config
 failures = grid.run([Config(**values) for values in {[config.as_dict() for config in CELLS]!r}], workers=2)
 assert not failures, failures

@@ -13,11 +13,16 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from lab import config as lab_config
-from lab import files, language, models, ngram, report, train
+from lab import files, record
 from lab.config import Config, LanguageConfig
 from lab.data import cache, text, vectors
 from lab.data.reviews import EOS_ID
 from lab.errors import LabError
+from lab.language import ngram, training
+from lab.language.model import ClassSoftmax, LanguageModel, as_text, build, write
+from lab.model import classifier
+from lab.results import perplexity
+from lab.training import runs
 
 SMALL = dict(
     EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=4, BPTT_LEN=5, MAX_TOKENS=2000, LEARNING_RATE=0.01, DEVICE="cpu"
@@ -26,7 +31,7 @@ SMALL = dict(
 
 def small_model(base="LSTM", vocab_size=30, n_layers=2, dropout=0.0, tied=True):
     torch.manual_seed(0)
-    return language.LanguageModel(vocab_size, 6, 5, n_layers, dropout, base, tied).double()
+    return LanguageModel(vocab_size, 6, 5, n_layers, dropout, base, tied).double()
 
 
 # The softmax
@@ -35,7 +40,7 @@ def small_model(base="LSTM", vocab_size=30, n_layers=2, dropout=0.0, tied=True):
 @pytest.mark.parametrize("cutoffs", [[4], [4, 11], [1, 2, 29]])
 def test_softmax_is_pytorchs_adaptive_one_with_full_width(cutoffs):
     torch.manual_seed(0)
-    ours = language.ClassSoftmax(nn.Parameter(torch.randn(30, 6)), cutoffs).double()
+    ours = ClassSoftmax(nn.Parameter(torch.randn(30, 6)), cutoffs).double()
     theirs = nn.AdaptiveLogSoftmaxWithLoss(6, 30, cutoffs, div_value=1, head_bias=True).double()
     nn.init.normal_(ours.class_bias)
     first = cutoffs[0]
@@ -64,11 +69,11 @@ def test_tied_model_has_one_matrix_for_both_ends():
 
 
 def test_streams_hold_the_text_in_order_and_targets_are_the_next_words():
-    stream = language.arrange(np.arange(23), 2)  # (11, 2), the last word is left out
+    stream = training.arrange(np.arange(23), 2)  # (11, 2), the last word is left out
     assert stream[:, 0].tolist() == list(range(11))
     assert stream[:, 1].tolist() == list(range(11, 22))
-    assert language.steps_per_pass(stream, 5) == 2
-    seen = [language.piece(stream, step, 5) for step in range(3)]
+    assert training.steps_per_pass(stream, 5) == 2
+    seen = [training.piece(stream, step, 5) for step in range(3)]
     assert [first for _, _, first in seen] == [True, False, True]
     assert torch.cat([inputs for inputs, _, _ in seen[:2]])[:, 0].tolist() == list(range(10))
     for inputs, targets, _ in seen:
@@ -77,7 +82,7 @@ def test_streams_hold_the_text_in_order_and_targets_are_the_next_words():
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_one_long_piece_gives_the_same_loss_as_several(base):
-    stream = language.arrange(np.random.default_rng(0).integers(1, 30, 3 * 61), 3)
+    stream = training.arrange(np.random.default_rng(0).integers(1, 30, 3 * 61), 3)
 
     def loss(length, model=None):
         model = model or small_model(base)
@@ -85,7 +90,7 @@ def test_one_long_piece_gives_the_same_loss_as_several(base):
         config = LanguageConfig(BATCH_SIZE=3, BPTT_LEN=length, MODEL_BASE=base, LEARNING_RATE=1e-8)
         steps = range(60 // length)
         with tqdm(disable=True) as bar:
-            return language.train_steps(model, optimizer, stream, steps, len(steps), None, config, bar)
+            return training.train_steps(model, optimizer, stream, steps, len(steps), None, config, bar)
 
     whole, state = loss(60)
     for length in (4, 20):
@@ -104,7 +109,7 @@ def test_one_long_piece_gives_the_same_loss_as_several(base):
 def test_gradient_ends_where_the_piece_begins():
     model = small_model("LSTM")
     _, state = model(torch.randint(1, 30, (4, 3)))
-    kept = language.unpack(state)
+    kept = training.unpack(state)
     assert len(kept) == 2
     assert not any(part.requires_grad for part in kept)
 
@@ -165,25 +170,25 @@ def test_vocabulary_is_the_training_texts_most_frequent_words(corpus):
 
 def test_perplexity_of_an_example_worked_by_hand():
     # Four words with the probabilities 1/2, 1/4, 1/8, 1/8: the geometric mean is 2 ** -(9/4).
-    assert language.perplexity(-np.log([1 / 2, 1 / 4, 1 / 8, 1 / 8])) == pytest.approx(2 ** (9 / 4))
+    assert training.perplexity(-np.log([1 / 2, 1 / 4, 1 / 8, 1 / 8])) == pytest.approx(2 ** (9 / 4))
 
 
 def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(corpus):
     loaded = cache.load_language(LanguageConfig())
-    model = language.LanguageModel(len(loaded.vocabulary), 6, 5, 1, 0.0, "RNN", False)
+    model = LanguageModel(len(loaded.vocabulary), 6, 5, 1, 0.0, "RNN", False)
     nn.init.zeros_(model.softmax.weight)
     nn.init.zeros_(model.softmax.classes)
     V, first = len(loaded.vocabulary), model.softmax.cutoffs[0]
     with torch.no_grad():
         model.softmax.class_bias[:] = np.log(V - first)  # the class is as likely as its words together
-    assert language.perplexity(language.losses(model, loaded.valid)) == pytest.approx(V, rel=1e-5)
+    assert training.perplexity(training.losses(model, loaded.valid)) == pytest.approx(V, rel=1e-5)
 
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_losses_against_one_word_at_a_time(corpus, base):
     loaded = cache.load_language(LanguageConfig())
     model = small_model(base, len(loaded.vocabulary)).eval()
-    found = language.losses(model, loaded.valid)
+    found = training.losses(model, loaded.valid)
     assert len(found) == len(loaded.valid.tokens)
     for place in (0, 3, 7):
         state, before, expected = None, EOS_ID, []
@@ -193,7 +198,7 @@ def test_losses_against_one_word_at_a_time(corpus, base):
             before = int(token)
         own = slice(loaded.valid.offsets[place], loaded.valid.offsets[place + 1])
         np.testing.assert_allclose(found[own], expected, rtol=1e-6)
-        np.testing.assert_allclose(language.losses(model, loaded.valid, np.array([place])), expected, rtol=1e-6)
+        np.testing.assert_allclose(training.losses(model, loaded.valid, np.array([place])), expected, rtol=1e-6)
 
 
 def test_interval_covers_the_true_value_as_often_as_it_says():
@@ -202,7 +207,7 @@ def test_interval_covers_the_true_value_as_often_as_it_says():
     for _ in range(400):
         tokens = rng.integers(50, 400, 200)
         loss = tokens * (4.5 + rng.normal(0, 0.3, 200))  # reviews differ: the words of one are alike
-        mean, low, high = language.interval(loss, tokens)
+        mean, low, high = perplexity.interval(loss, tokens)
         assert low < mean < high
         inside += low < np.exp(4.5) < high
     assert 0.91 < inside / 400 < 0.98
@@ -214,7 +219,7 @@ def test_interval_covers_the_true_value_as_often_as_it_says():
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_training_learns_and_repeats_itself(corpus, base):
     config = LanguageConfig(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.2, **SMALL | dict(MAX_TOKENS=4000))
-    result = language.run(config)
+    result = training.run(config)
     path = files.result_path("aclImdb", config.run_id)
     assert files.read_json(path) == result
     assert result["kind"] == "language_model"
@@ -223,16 +228,16 @@ def test_training_learns_and_repeats_itself(corpus, base):
     assert result["valid"]["n_tokens"] == result["data"]["tokens"]["valid"]
     json.dumps(result, allow_nan=False)
     path.unlink()
-    assert timeless(language.run(config)) == timeless(result)
+    assert timeless(training.run(config)) == timeless(result)
 
     # The weights on disk give the stored marks, and the marks of single reviews add up.
-    _, model, vocabulary = language.load_run(train.run_folder(config))
+    _, model, vocabulary = training.load_run(runs.run_folder(config))
     loaded = cache.load_language(config)
     assert vocabulary == loaded.vocabulary
-    assert language.perplexity(language.losses(model, loaded.valid)) == pytest.approx(result["valid"]["perplexity"])
-    loss, tokens = language.unpack_marks(result["valid"])
+    assert training.perplexity(training.losses(model, loaded.valid)) == pytest.approx(result["valid"]["perplexity"])
+    loss, tokens = perplexity.unpack_marks(result["valid"])
     np.testing.assert_array_equal(tokens, loaded.valid.lengths)
-    assert language.interval(loss, tokens)[0] == pytest.approx(result["valid"]["perplexity"], rel=1e-5)
+    assert perplexity.interval(loss, tokens)[0] == pytest.approx(result["valid"]["perplexity"], rel=1e-5)
 
 
 class Stop(Exception):
@@ -241,9 +246,9 @@ class Stop(Exception):
 
 def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
     config = LanguageConfig(DROPOUT=0.3, **SMALL)
-    whole = language.run(config)
+    whole = training.run(config)
     files.result_path("aclImdb", config.run_id).unlink()
-    real, starts = language.train_steps, []
+    real, starts = training.train_steps, []
 
     def stopping(model, optimizer, stream, span, *rest):
         starts.append(span.start)
@@ -253,35 +258,35 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
 
     monkeypatch.setattr(language, "train_steps", stopping)
     with pytest.raises(Stop):
-        language.run(config)
-    assert timeless(language.run(config)) == timeless(whole)
+        training.run(config)
+    assert timeless(training.run(config)) == timeless(whole)
     assert len(starts) == 21  # one of the 20 spans was begun twice
-    assert not list(train.run_folder(config).glob("checkpoint*"))
+    assert not list(runs.run_folder(config).glob("checkpoint*"))
 
 
 def test_the_budget_is_never_exceeded_and_text_is_read_at_most_so_often(corpus):
-    stream = language.arrange(cache.load_language(LanguageConfig()).train.tokens, 4)
-    per_pass = language.steps_per_pass(stream, 5)
-    assert language.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=119)), stream) == 5
-    assert language.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=10**9, N_EPOCHS=3)), stream) == 3 * per_pass
+    stream = training.arrange(cache.load_language(LanguageConfig()).train.tokens, 4)
+    per_pass = training.steps_per_pass(stream, 5)
+    assert training.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=119)), stream) == 5
+    assert training.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=10**9, N_EPOCHS=3)), stream) == 3 * per_pass
 
 
 def test_comparison_holds_every_model_on_the_same_text(corpus):
     for base in ("RNN", "LSTM"):
-        language.run(LanguageConfig(MODEL_BASE=base, **SMALL))
+        training.run(LanguageConfig(MODEL_BASE=base, **SMALL))
     ngram.run(LanguageConfig(**SMALL))
-    language.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
-    results = report.load_results("aclImdb", "language_model", "ngram")
-    table = language.comparison(results)
+    training.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
+    results = record.load_results("aclImdb", "language_model", "ngram")
+    table = perplexity.comparison(results)
     assert [name[:4] for name in table["模型"]] == ["一元模型", "三元模型", "LSTM", "RNN（"]
     assert table["与三元模型之比"][1] == "1.000 [1.000, 1.000]"
     assert set(table["种子"]) == {2077}
-    assert sorted(language.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
+    assert sorted(perplexity.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
         f"{name}（{value:.1f}）" for name, value in zip(("三元模型", "LSTM", "RNN"), table["困惑度"][1:], strict=True)
     )
     another = {**results[0], "config": {**results[0]["config"], "SEED": 1}}
-    assert "，2个种子的均值" in language.sentence([*results, another])
-    assert list(language.samples_table([*results, another])["模型"]) == ["LSTM"] * 3 + ["RNN"] * 3
+    assert "，2个种子的均值" in perplexity.sentence([*results, another])
+    assert list(perplexity.samples_table([*results, another])["模型"]) == ["LSTM"] * 3 + ["RNN"] * 3
 
 
 @pytest.mark.parametrize(
@@ -301,10 +306,10 @@ def test_bad_parameters_are_one_line(values, reason):
 
 def test_too_little_text_is_one_line(corpus):
     with pytest.raises(LabError, match=r"训练文本太短.*BATCH_SIZE=100"):
-        language.run(LanguageConfig(**SMALL | dict(BATCH_SIZE=100, BPTT_LEN=20)))
+        training.run(LanguageConfig(**SMALL | dict(BATCH_SIZE=100, BPTT_LEN=20)))
     (corpus / "aclImdb/train/unsup/0_0.txt").unlink()
     with pytest.raises(LabError, match=r"没有train/unsup的影评"):
-        language.run(LanguageConfig(**SMALL | dict(SEED=1)))
+        training.run(LanguageConfig(**SMALL | dict(SEED=1)))
 
 
 # Writing
@@ -312,11 +317,11 @@ def test_too_little_text_is_one_line(corpus):
 
 def test_writing_depends_on_the_seed_alone_and_keeps_to_its_limits():
     model, vocabulary = small_model().eval(), ["<pad>", "<unk>", "<eos>", *(f"w{at}" for at in range(27))]
-    first = language.write(model, vocabulary, temperature=2.0, seed=1)
-    assert first == language.write(model, vocabulary, temperature=2.0, seed=1)
-    assert first != language.write(model, vocabulary, temperature=2.0, seed=2)
+    first = write(model, vocabulary, temperature=2.0, seed=1)
+    assert first == write(model, vocabulary, temperature=2.0, seed=1)
+    assert first != write(model, vocabulary, temperature=2.0, seed=2)
     for top_k in (0, 1, 5, 30):
-        written = language.write(model, vocabulary, top_k=top_k, length=40)
+        written = write(model, vocabulary, top_k=top_k, length=40)
         assert len(written.split()) <= 40
         assert not {"<pad>", "<unk>", "<eos>"} & set(written.split())
 
@@ -329,20 +334,20 @@ def test_writing_depends_on_the_seed_alone_and_keeps_to_its_limits():
             break
         tokens.append(token)
         expected.append(vocabulary[token])
-    assert language.write(model, vocabulary, top_k=1, length=10).split() == expected
+    assert write(model, vocabulary, top_k=1, length=10).split() == expected
 
 
 @pytest.mark.parametrize("values", [dict(temperature=0), dict(temperature=float("nan")), dict(top_k=-1)])
 def test_limits_of_writing_are_one_line(values):
     with pytest.raises(LabError, match=r"TEMPERATURE|TOP_K"):
-        language.write(small_model(), [str(at) for at in range(30)], **values)
+        write(small_model(), [str(at) for at in range(30)], **values)
 
 
 def test_text_is_put_together_as_it_was():
     for sentence in ("It's a film (in 1950), but I don't care!", 'He said "no"; we\'d go.'):
         words = text.tokenize(sentence)
-        assert language.as_text(words).replace(" ", "") == sentence.lower().replace(" ", "")
-    assert language.as_text(text.tokenize("It doesn't work, does it?")) == "it doesn't work, does it?"
+        assert as_text(words).replace(" ", "") == sentence.lower().replace(" ", "")
+    assert as_text(text.tokenize("It doesn't work, does it?")) == "it doesn't work, does it?"
 
 
 # A classifier that starts from it
@@ -350,15 +355,15 @@ def test_text_is_put_together_as_it_was():
 
 def test_classifier_starts_from_the_language_model_word_by_word(corpus):
     source = LanguageConfig(MODEL_BASE="LSTM", VOCAB_SIZE=30, **SMALL)
-    language.run(source)
-    weights = load_file(train.run_folder(source) / "model.safetensors")
+    training.run(source)
+    weights = load_file(runs.run_folder(source) / "model.safetensors")
     config = Config(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
     dataset = cache.load(config)
     table, _ = vectors.load(config, dataset)
-    model = models.build(config, table)
-    shared = train.start_from(train.language_model(config), model, dataset.vocabulary)
+    model = classifier.build(config, table)
+    shared = runs.start_from(runs.language_model(config), model, dataset.vocabulary)
 
-    known = train.read_vocabulary(train.run_folder(source))
+    known = runs.read_vocabulary(runs.run_folder(source))
     assert shared == len(set(known) & set(dataset.vocabulary) - {"<pad>"})
     assert 0 < shared < len(dataset.vocabulary) - 1
     for number, word in enumerate(dataset.vocabulary):
@@ -372,16 +377,16 @@ def test_classifier_starts_from_the_language_model_word_by_word(corpus):
 
 def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
     source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
-    language.run(source)
+    training.run(source)
     config = Config(
         MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=1, PRETRAINED=source.run_id
     )
-    result = train.run(config)
+    result = runs.run(config)
     assert result["run_id"].endswith(f"-pre-{source.run_id}")
     assert result["pretrained"]["run_id"] == source.run_id
-    assert train.find_run("aclImdb").name == config.run_id  # a language model's loss is no classifier's
+    assert runs.find_run("aclImdb").name == config.run_id  # a language model's loss is no classifier's
     with pytest.raises(LabError, match=r"已有：.*lstm-1x1"):
-        train.find_run("aclImdb", source.run_id)
+        runs.find_run("aclImdb", source.run_id)
 
 
 @pytest.mark.parametrize(
@@ -397,12 +402,12 @@ def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
 )
 def test_a_language_model_that_does_not_fit_is_one_line(corpus, values, reason):
     source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
-    folder = train.run_folder(source)
-    model = language.build(source, np.zeros((30, 50), dtype="f4"))
-    train.save_weights(folder, source, {name: value.clone() for name, value in model.state_dict().items()}, [])
+    folder = runs.run_folder(source)
+    model = build(source, np.zeros((30, 50), dtype="f4"))
+    runs.save_weights(folder, source, {name: value.clone() for name, value in model.state_dict().items()}, [])
     fitting = dict(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
     with pytest.raises(LabError, match=reason) as caught:
-        train.run(Config(**fitting | values))
+        runs.run(Config(**fitting | values))
     assert "\n" not in str(caught.value)
 
 

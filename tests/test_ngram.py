@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import ngram
 from lab.data.reviews import EOS_ID
+from lab.language import ngram
 
 E, A, B, UNK = EOS_ID, 3, 4, 1
 V = 5  # <pad>, <unk>, <eos>, a, b

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lab.optimizer import BLOCK, Adam
+from lab.engine.optimizer import BLOCK, Adam
 
 
 def parameters(seed=0):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import kernels, recurrent
+from lab.engine import kernels, recurrent
 
 DEVICES = [
     "cpu",
@@ -155,7 +155,7 @@ def test_final_states_alone(base):
 VANISHING = """
 import sys, warnings
 import numpy, torch
-from lab import recurrent
+from lab.engine import recurrent
 warnings.simplefilter("error")
 if "fused" in sys.argv: recurrent.tune_process()
 torch.set_num_threads(2)

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from lab import statistics, train
+from lab import record
 from lab.config import Config
 from lab.errors import LabError
-from lab.statistics import HYPOTHESES, REFERENCE, Cell
+from lab.results import evidence
+from lab.results.cells import REFERENCE, Cell, by_cell
+from lab.results.evidence import HYPOTHESES
 
 N = 4000  # test reviews of the made-up grids
 SEEDS = (2077, 2078, 2079)
@@ -38,7 +40,7 @@ def result(cell, seed, right, **changes):
         "run_id": config.run_id,
         "config": config.as_dict(),
         "data": {"fingerprint": f"made-up-{seed}"},
-        "test": {"n": len(right), "right": train.encode_bits(right)},
+        "test": {"n": len(right), "right": record.encode_bits(right)},
     }
 
 
@@ -61,7 +63,7 @@ def grid(accuracy, seeds=SEEDS, cells=tuple(REFERENCE), noise=0.0, n=N, rng_seed
 
 
 def words(results, settings=None):
-    return dict(statistics.verdicts(results, settings)[["hypothesis", "verdict"]].itertuples(index=False))
+    return dict(evidence.verdicts(results, settings)[["hypothesis", "verdict"]].itertuples(index=False))
 
 
 LSTM_BETTER, SHALLOW, DEEP, DEEPER, WIDE_RNN, WIDE_LSTM = (hypothesis.name for hypothesis in HYPOTHESES)
@@ -75,7 +77,7 @@ def test_wilson_is_the_formula_of_the_paper():
     p = right / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    assert statistics.wilson(right, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    assert evidence.wilson(right, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
     assert half == pytest.approx(1.96 * 0.0022, rel=0.01)  # the standard error the lab sheet names
 
 
@@ -83,37 +85,37 @@ def test_wilson_is_the_formula_of_the_paper():
 def test_wilson_agrees_with_scipy(n, data, level):
     right = data.draw(st.integers(0, n))
     expected = stats.binomtest(right, n).proportion_ci(level, method="wilson")
-    assert statistics.wilson(right, n, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert evidence.wilson(right, n, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 @given(BITS)
 def test_pack_and_unpack_are_inverse(bits):
-    stored = json.loads(json.dumps({"test": {"n": len(bits), "right": train.encode_bits(bits)}}))
-    assert statistics.unpack(stored).tolist() == bits
-    assert statistics.unpack(stored).dtype == bool
+    stored = json.loads(json.dumps({"test": {"n": len(bits), "right": record.encode_bits(bits)}}))
+    assert evidence.unpack(stored).tolist() == bits
+    assert evidence.unpack(stored).dtype == bool
 
 
 def test_pack_is_readable_by_hand():
-    assert train.encode_bits([False, True, False, False, False, False, False, True]) == "QQ=="  # 0x41
+    assert record.encode_bits([False, True, False, False, False, False, False, True]) == "QQ=="  # 0x41
 
 
 @pytest.mark.parametrize("n", [0, 8, 17])
 def test_unpack_refuses_another_number_of_reviews(n):
     with pytest.raises(LabError, match=r"lstm-x.*请删除"):
-        statistics.unpack({"run_id": "lstm-x", "test": {"n": n, "right": train.encode_bits([True] * 9)}})
+        evidence.unpack({"run_id": "lstm-x", "test": {"n": n, "right": record.encode_bits([True] * 9)}})
 
 
 def test_mcnemar_worked_by_hand():
     # 12 discordant reviews, 2 against 10: p = 2 (C(12,0) + C(12,1) + C(12,2)) / 2**12 = 158 / 4096.
     a = [True] * 10 + [False] * 2 + [True] * 6 + [False] * 2
     b = [False] * 10 + [True] * 2 + [True] * 6 + [False] * 2
-    assert statistics.mcnemar(a, b) == pytest.approx((2, 10, 0.4, 158 / 4096))
+    assert evidence.mcnemar(a, b) == pytest.approx((2, 10, 0.4, 158 / 4096))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=300))
 def test_mcnemar_agrees_with_statsmodels_and_is_antisymmetric(marks):
     a, b = np.array(marks).T
-    found, reverse = statistics.mcnemar(a, b), statistics.mcnemar(b, a)
+    found, reverse = evidence.mcnemar(a, b), evidence.mcnemar(b, a)
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
     if found.n01 + found.n10:
         assert found.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue, abs=1e-12)
@@ -124,18 +126,18 @@ def test_mcnemar_agrees_with_statsmodels_and_is_antisymmetric(marks):
 
 
 def test_mcnemar_of_identical_predictions_is_one():
-    assert statistics.mcnemar([True, False, True], [True, False, True]) == (0, 0, 0.0, 1.0)
+    assert evidence.mcnemar([True, False, True], [True, False, True]) == (0, 0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(("a", "b"), [([True], [True, False]), ([], [])])
 def test_mcnemar_refuses_what_is_not_paired(a, b):
     with pytest.raises(LabError, match="配对"):
-        statistics.mcnemar(a, b)
+        evidence.mcnemar(a, b)
 
 
 def test_holm_worked_by_hand():
     # sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1, then never below the one before
-    assert statistics.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert evidence.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
 
 
 @settings(max_examples=10, deadline=None)  # statsmodels collects garbage on every call
@@ -146,24 +148,24 @@ def test_holm_is_its_definition_and_passes_over_missing_ones(p_values):
     for rank, place in enumerate(np.argsort(p_values, kind="stable")):
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
         expected[place] = running
-    assert statistics.holm(p_values) == pytest.approx([expected[at] for at in range(len(p_values))])
-    with_missing = statistics.holm([np.nan, *p_values, np.nan])
-    assert with_missing[1:-1] == pytest.approx(statistics.holm(p_values))
+    assert evidence.holm(p_values) == pytest.approx([expected[at] for at in range(len(p_values))])
+    with_missing = evidence.holm([np.nan, *p_values, np.nan])
+    assert with_missing[1:-1] == pytest.approx(evidence.holm(p_values))
     assert np.isnan(with_missing[[0, -1]]).all()
 
 
 def test_summary():
-    assert statistics.summary([0.5]) == (1, 0.5, None)
-    assert statistics.summary([0.84, 0.85, 0.86]) == pytest.approx((3, 0.85, 0.01))
+    assert evidence.summary([0.5]) == (1, 0.5, None)
+    assert evidence.summary([0.84, 0.85, 0.86]) == pytest.approx((3, 0.85, 0.01))
     with pytest.raises(LabError, match="还没有运行"):
-        statistics.summary([])
+        evidence.summary([])
 
 
 def test_reference_inside():
-    assert statistics.reference_inside(0.85, *statistics.wilson(21250, 25000))
-    assert not statistics.reference_inside(0.86, *statistics.wilson(21250, 25000))
-    assert statistics.reference_inside(0.8, 0.8, 0.9)
-    assert statistics.reference_inside(0.9, 0.8, 0.9)
+    assert evidence.reference_inside(0.85, *evidence.wilson(21250, 25000))
+    assert not evidence.reference_inside(0.86, *evidence.wilson(21250, 25000))
+    assert evidence.reference_inside(0.8, 0.8, 0.9)
+    assert evidence.reference_inside(0.9, 0.8, 0.9)
 
 
 def test_reference_table_and_hypotheses():
@@ -205,7 +207,7 @@ def test_identical_predictions_prove_nothing():
     right = np.random.default_rng(1).random(N) < 0.8
     results = [result(cell, seed, right) for cell in REFERENCE for seed in SEEDS]
     assert set(words(results).values()) == {"证据不足"}
-    assert (statistics.comparisons(results)["p"] == 1).all()
+    assert (evidence.comparisons(results)["p"] == 1).all()
 
 
 @pytest.mark.parametrize("seeds", [SEEDS, (2077,)])
@@ -228,8 +230,8 @@ def test_false_claims_are_rare_when_only_seeds_differ():
     for at in range(12):
         results = grid(lambda cell: 0.8, noise=0.02, n=1000, rng_seed=at)
         one_run = [run for run in results if run["config"]["SEED"] == SEEDS[0]]
-        fooled += statistics.comparisons(one_run)["outcome"].isin(["支持", "相反"]).any()
-        wrong += statistics.comparisons(results)["outcome"].isin(["支持", "相反"]).any()
+        fooled += evidence.comparisons(one_run)["outcome"].isin(["支持", "相反"]).any()
+        wrong += evidence.comparisons(results)["outcome"].isin(["支持", "相反"]).any()
     assert fooled >= 10
     assert wrong <= 2  # at a level of 5 %, more of 12 have a probability of 2 %
 
@@ -238,14 +240,14 @@ def test_one_seed_may_not_disagree():
     results = grid(as_claimed)
     cell, other = Cell("LSTM", 1, 1, 300), Cell("RNN", 1, 1, 300)
     swapped = [
-        result(other if made == cell else cell, 2078, statistics.unpack(run))
+        result(other if made == cell else cell, 2078, evidence.unpack(run))
         for run in results
         for made in [Cell(run["config"]["MODEL_BASE"], 1, 1, 300)]
         if run["config"]["SEED"] == 2078 and run["run_id"] == result(made, 2078, [True])["run_id"]
     ]
     assert len(swapped) == 2
     names = {run["run_id"] for run in swapped}
-    rows = statistics.comparisons([run for run in results if run["run_id"] not in names] + swapped)
+    rows = evidence.comparisons([run for run in results if run["run_id"] not in names] + swapped)
     row = rows[(rows["better"] == cell) & (rows["worse"] == other)].iloc[0]
     assert sorted(np.sign(row["differences"])) == [-1, 1, 1]
     assert row["p_reviews"] == 1
@@ -255,13 +257,13 @@ def test_one_seed_may_not_disagree():
 def test_noise_between_seeds_is_held_against_a_difference():
     # Each McNemar test is sure of two points on 25,000 reviews; seeds that differ by three points are not.
     quiet, noisy = (
-        statistics.comparisons(grid(lambda cell: 0.8 + 0.02 * (cell.base == "LSTM"), n=25_000, noise=noise))
+        evidence.comparisons(grid(lambda cell: 0.8 + 0.02 * (cell.base == "LSTM"), n=25_000, noise=noise))
         for noise in (0.001, 0.03)
     )
     assert (quiet.loc[quiet["hypothesis"] == LSTM_BETTER, "outcome"] == "支持").all()
     assert not (noisy.loc[noisy["hypothesis"] == LSTM_BETTER, "outcome"] == "支持").all()
     assert noisy["sd"].max() > quiet["sd"].max()
-    held_back = (noisy["outcome"] == "不显著") & (statistics.holm(noisy["p_reviews"]) < 0.05)
+    held_back = (noisy["outcome"] == "不显著") & (evidence.holm(noisy["p_reviews"]) < 0.05)
     assert held_back.any()
     assert (noisy["seeds_only"] == held_back).all()
     assert not quiet.loc[quiet["hypothesis"] == LSTM_BETTER, "seeds_only"].any()
@@ -270,10 +272,10 @@ def test_noise_between_seeds_is_held_against_a_difference():
 def test_comparison_by_hand():
     """The columns of one pair, recomputed with SciPy from the marks of its runs."""
     results = grid(as_claimed, noise=0.01, n=500)
-    table = statistics.by_cell(results)
-    frame = statistics.comparisons(results)
+    table = by_cell(results)
+    frame = evidence.comparisons(results)
     row = frame[(frame["hypothesis"] == WIDE_LSTM)].iloc[0]
-    marks = {c: [statistics.unpack(table[c][seed]) for seed in SEEDS] for c in (row["better"], row["worse"])}
+    marks = {c: [evidence.unpack(table[c][seed]) for seed in SEEDS] for c in (row["better"], row["worse"])}
     pairs = list(zip(*marks.values(), strict=True))
     assert row["seeds"] == SEEDS
     assert row["differences"] == pytest.approx([a.mean() - b.mean() for a, b in pairs])
@@ -284,13 +286,13 @@ def test_comparison_by_hand():
     assert row["p_reviews"] == pytest.approx(max(exact))
     # Pooled noise is the residual mean square of a one-way analysis of variance of the cells of the base.
     groups = [
-        [statistics.unpack(run).mean() for run in runs.values()] for cell, runs in table.items() if cell.base == "LSTM"
+        [evidence.unpack(run).mean() for run in runs.values()] for cell, runs in table.items() if cell.base == "LSTM"
     ]
     within = sum(((np.array(group) - np.mean(group)) ** 2).sum() for group in groups) / (8 * 2)
     t = row["difference"] / math.sqrt(2 * within / 3)
     assert row["p_seeds"] == pytest.approx(2 * stats.t.sf(abs(t), 16))
     assert row["p"] == max(row["p_reviews"], row["p_seeds"])
-    assert frame["p_holm"].to_numpy() == pytest.approx(statistics.holm(frame["p"]))
+    assert frame["p_holm"].to_numpy() == pytest.approx(evidence.holm(frame["p"]))
 
 
 def test_noise_of_two_bases_is_combined_as_in_welch():
@@ -305,7 +307,7 @@ def test_noise_of_two_bases_is_combined_as_in_welch():
         for base, rows in marks.items()
         for seed, right in zip(SEEDS, rows, strict=True)
     ]
-    frame = statistics.comparisons(results)
+    frame = evidence.comparisons(results)
     row = frame[frame["outcome"] != "未运行"].iloc[0]
     expected = stats.ttest_ind(
         [right.mean() for right in marks["LSTM"]], [right.mean() for right in marks["RNN"]], equal_var=False
@@ -316,7 +318,7 @@ def test_noise_of_two_bases_is_combined_as_in_welch():
 def test_missing_cells_are_said_to_be_missing():
     assert set(words([]).values()) == {"未运行"}
     shallow = [cell for cell in REFERENCE if cell.layers < 5]
-    table = statistics.verdicts(grid(as_claimed, cells=shallow)).set_index("hypothesis")
+    table = evidence.verdicts(grid(as_claimed, cells=shallow)).set_index("hypothesis")
     assert table.loc[DEEP, "verdict"] == "未运行"
     assert "未运行" in table.loc[DEEP, "sentence"]
     assert table.loc[LSTM_BETTER, ["verdict", "support", "missing"]].tolist() == ["成立", 6, 2]
@@ -325,12 +327,12 @@ def test_missing_cells_are_said_to_be_missing():
 
 
 def test_one_seed_is_named():
-    table = statistics.verdicts(grid(as_claimed, seeds=(2077,))).set_index("hypothesis")
+    table = evidence.verdicts(grid(as_claimed, seeds=(2077,))).set_index("hypothesis")
     assert table.loc[LSTM_BETTER, "single"] == 8
     assert "8对只有一个种子" in table.loc[LSTM_BETTER, "sentence"]
     assert "估计不出种子之间的波动" in table.loc[LSTM_BETTER, "sentence"]
     # deep cells with one seed borrow the noise of the others
-    table = statistics.verdicts(
+    table = evidence.verdicts(
         grid(as_claimed, seeds=lambda cell: SEEDS[:1] if cell.layers == 5 else SEEDS, noise=0.002)
     ).set_index("hypothesis")
     assert table.loc[DEEP, ["verdict", "single"]].tolist() == ["成立", 2]
@@ -339,7 +341,7 @@ def test_one_seed_is_named():
 
 def test_a_counterexample_refutes_and_is_named():
     odd = Cell("RNN", 1, 1, 300)
-    table = statistics.verdicts(grid(lambda cell: 0.95 if cell == odd else as_claimed(cell), noise=0.002)).set_index(
+    table = evidence.verdicts(grid(lambda cell: 0.95 if cell == odd else as_claimed(cell), noise=0.002)).set_index(
         "hypothesis"
     )
     assert table.loc[LSTM_BETTER, ["verdict", "support", "against"]].tolist() == ["不成立", 7, 1]
@@ -349,7 +351,7 @@ def test_a_counterexample_refutes_and_is_named():
 
 
 def test_numbers_of_the_sentence_are_those_of_the_table():
-    table = statistics.verdicts(grid(as_claimed, noise=0.002))
+    table = evidence.verdicts(grid(as_claimed, noise=0.002))
     for row in table.itertuples():
         assert row.hypothesis in row.sentence
         assert f"{row.verdict}。{row.pairs}对比较" in row.sentence
@@ -369,21 +371,21 @@ def test_only_the_runs_of_the_table_count():
         {"kind": "linear", "run_id": "tfidf-logreg-s2077", "config": {"SEED": 2077}},
         {"dataset": "aclImdb"},
     ]
-    assert not any(statistics.by_cell(others).values())
+    assert not any(by_cell(others).values())
     mine = result(cell, 2078, right)
-    assert statistics.by_cell([*others, mine])[cell] == {2078: mine}
-    assert statistics.by_cell(others, Config(GRAD_CLIP=1.0))[cell] == {2077: others[1]}
+    assert by_cell([*others, mine])[cell] == {2078: mine}
+    assert by_cell(others, Config(GRAD_CLIP=1.0))[cell] == {2077: others[1]}
 
 
 def test_runs_on_other_data_are_not_compared():
     one = result(("LSTM", 1, 1, 100), 2077, [True] * 8)
     with pytest.raises(LabError, match="8、9篇"):
-        statistics.comparisons([one, result(("RNN", 1, 1, 100), 2077, [True] * 9)])
+        evidence.comparisons([one, result(("RNN", 1, 1, 100), 2077, [True] * 9)])
     other = result(("RNN", 1, 1, 100), 2077, [True] * 8) | {"data": {"fingerprint": "else"}}
     with pytest.raises(LabError, match="rnn-1x1-100d-s2077和lstm-1x1-100d-s2077"):
-        statistics.comparisons([other, one])
+        evidence.comparisons([other, one])
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0, "p<0.001"), (0.04321, "p=0.043"), (1.0, "p=1.000")])
 def test_p_text(p, text):
-    assert statistics.p_text(p) == text
+    assert evidence.p_text(p) == text

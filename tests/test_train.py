@@ -9,11 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lab import files, models, report, statistics, train
+from lab import files, record
 from lab.config import Config
 from lab.data import cache
 from lab.data.reviews import make_batch, micro_batches
+from lab.engine import micro_batches
 from lab.errors import LabError
+from lab.model import classifier
+from lab.results import evidence
+from lab.training import loop, runs
 
 SMALL = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=3, LEARNING_RATE=0.01, DEVICE="cpu")
 TIMES = {"seconds", "finished", "memory"}
@@ -28,11 +32,11 @@ def timeless(result: dict) -> dict:
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_two_runs_give_the_same_result_file(corpus, base):
     config = Config(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.3, **SMALL)
-    first = train.run(config)
+    first = runs.run(config)
     path = files.result_path("aclImdb", config.run_id)
     assert files.read_json(path) == first
     path.unlink()
-    assert timeless(train.run(config)) == timeless(first)
+    assert timeless(runs.run(config)) == timeless(first)
 
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
@@ -40,13 +44,13 @@ def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch
     config = Config(MODEL_BASE=base, N_LAYERS=2, BIDIRECTIONAL=True, **SMALL)
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
-    model = models.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
+    model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
     batch = make_batch(dataset.train, np.arange(20))
     loss = F.binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
     whole = torch.autograd.grad(loss, list(model.parameters()))
     monkeypatch.setattr(train, "ROOM", 2**14)
-    assert 1 < len(list(micro_batches(batch, train.portion(model)))) < 20
-    assert train.take_gradient(model, batch) == pytest.approx(loss.item(), rel=1e-5)
+    assert 1 < len(list(micro_batches(batch, micro_batches.portion(model)))) < 20
+    assert micro_batches.take_gradient(model, batch) == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), whole, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -57,10 +61,10 @@ def test_gradient_norms_are_those_before_clipping(corpus, clip):
     config = Config(**SMALL | dict(BATCH_SIZE=32, GRAD_CLIP=clip))  # the 32 training reviews in one step
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
-    model = models.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    train.take_gradient(model, make_batch(dataset.train, np.arange(32)))
+    model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
+    micro_batches.take_gradient(model, make_batch(dataset.train, np.arange(32)))
     expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
-    _, norms = train.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
+    _, norms = loop.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
     assert norms == pytest.approx([expected], rel=1e-4)
     assert expected > 1e-3
     left = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
@@ -68,7 +72,7 @@ def test_gradient_norms_are_those_before_clipping(corpus, clip):
 
 
 def test_result_file_says_what_it_stands_on(corpus):
-    result = train.run(Config(**SMALL))
+    result = runs.run(Config(**SMALL))
     assert result["kind"] == "classifier"
     assert result["config"] == Config(**SMALL).as_dict()
     assert result["data"]["sizes"] == {"train": 32, "valid": 8, "test": 40}
@@ -81,31 +85,31 @@ def test_result_file_says_what_it_stands_on(corpus):
 
 def test_the_lowest_validation_loss_is_tested(corpus):
     config = Config(**SMALL | dict(LEARNING_RATE=0.3, N_EPOCHS=6))  # too fast: the loss goes up and down
-    result = train.run(config)
+    result = runs.run(config)
     losses = [epoch["valid_loss"] for epoch in result["history"]]
     assert result["best_epoch"] == int(np.argmin(losses)) + 1
     assert losses[-1] != min(losses)
 
     # The weights on disk are those of that epoch, and the stored marks are what they give.
     dataset = cache.load(config)
-    _, model, vocabulary = train.load_run(train.run_folder(config))
+    _, model, vocabulary = runs.load_run(runs.run_folder(config))
     assert vocabulary == dataset.vocabulary
-    valid = train.evaluate(model, dataset.valid, torch.device("cpu"))
+    valid = loop.evaluate(model, dataset.valid, torch.device("cpu"))
     assert valid["loss"] == pytest.approx(min(losses), abs=1e-6)
-    test = train.evaluate(model, dataset.test, torch.device("cpu"))
+    test = loop.evaluate(model, dataset.test, torch.device("cpu"))
     assert test["accuracy"] == result["test"]["accuracy"]
-    np.testing.assert_array_equal(statistics.unpack(result), test["right"])
-    np.testing.assert_allclose(report.probabilities(result), test["probability"], atol=1e-3)
+    np.testing.assert_array_equal(evidence.unpack(result), test["right"])
+    np.testing.assert_allclose(record.probabilities(result), test["probability"], atol=1e-3)
 
 
 def test_evaluation_against_one_review_at_a_time(corpus):
     config = Config(MODEL_BASE="LSTM", BIDIRECTIONAL=True, **SMALL)
     dataset = cache.load(config)
     torch.manual_seed(0)
-    model = models.build(
+    model = classifier.build(
         config, np.random.default_rng(0).normal(size=(len(dataset.vocabulary), 50)).astype("f4")
     ).eval()
-    found = train.evaluate(model, dataset.test, torch.device("cpu"))
+    found = loop.evaluate(model, dataset.test, torch.device("cpu"))
     with torch.no_grad():
         logits = []
         for index in range(dataset.test.n):
@@ -124,11 +128,11 @@ class Stop(Exception):
 @pytest.mark.parametrize("stop_at", [1, 2])
 def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at):
     config = Config(N_LAYERS=2, DROPOUT=0.3, **SMALL)
-    whole = train.run(config)
+    whole = runs.run(config)
     path = files.result_path("aclImdb", config.run_id)
     path.unlink()
 
-    real, epochs = train.train_epoch, []
+    real, epochs = loop.train_epoch, []
 
     def stopping(model, optimizer, reviews, config, epoch):
         epochs.append(epoch)
@@ -138,34 +142,34 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at):
 
     monkeypatch.setattr(train, "train_epoch", stopping)
     with pytest.raises(Stop):
-        train.run(config)
+        runs.run(config)
     assert not path.exists()
-    assert timeless(train.run(config)) == timeless(whole)
+    assert timeless(runs.run(config)) == timeless(whole)
     assert epochs == [*range(1, stop_at + 2), *range(stop_at + 1, 4)]  # no finished epoch was run again
-    assert not list(train.run_folder(config).glob("checkpoint*"))
+    assert not list(runs.run_folder(config).glob("checkpoint*"))
 
 
 def test_a_checkpoint_of_other_data_or_a_broken_one_is_not_used(corpus, monkeypatch):
     config = Config(**SMALL)
-    expected = timeless(train.run(config))
-    folder = train.run_folder(config)
+    expected = timeless(runs.run(config))
+    folder = runs.run_folder(config)
     (folder / "checkpoint.safetensors").write_bytes(b"half")
-    assert timeless(train.run(config)) == expected
-    model = models.build(config, np.zeros((5, 50), dtype="f4"))
-    train.save_checkpoint(folder, "another stamp", model, torch.optim.Adam(model.parameters()), [{"x": 1}], {}, 1.0)
-    assert timeless(train.run(config)) == expected
+    assert timeless(runs.run(config)) == expected
+    model = classifier.build(config, np.zeros((5, 50), dtype="f4"))
+    runs.save_checkpoint(folder, "another stamp", model, torch.optim.Adam(model.parameters()), [{"x": 1}], {}, 1.0)
+    assert timeless(runs.run(config)) == expected
 
 
 def test_diverged_training_is_one_chinese_line(corpus):
     with pytest.raises(LabError, match="LEARNING_RATE"):
-        train.train_epoch(*diverging(), 1)
+        loop.train_epoch(*diverging(), 1)
 
 
 def diverging():
     """Model, optimizer, reviews, config whose loss is not a number."""
     config = Config(**SMALL)
     dataset = cache.load(config)
-    model = models.build(config, np.full((len(dataset.vocabulary), 50), np.inf, dtype="f4"))
+    model = classifier.build(config, np.full((len(dataset.vocabulary), 50), np.inf, dtype="f4"))
     return model, torch.optim.Adam(model.parameters()), dataset.train, config
 
 
@@ -173,15 +177,15 @@ def test_cuda_where_there_is_none(corpus):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(LabError, match="DEVICE"):
-        train.run(Config(**SMALL | dict(DEVICE="cuda")))
+        runs.run(Config(**SMALL | dict(DEVICE="cuda")))
 
 
 def test_prefix_probabilities_are_those_of_the_prefixes():
     torch.manual_seed(0)
     tokens = np.random.default_rng(0).integers(1, 20, 150)
     for bidirectional in (False, True):
-        model = models.SentimentClassifier(20, 6, 5, 2, bidirectional, 0.0, "LSTM").eval()
-        path = models.prefix_probabilities(model, tokens, batch_size=64)
+        model = classifier.SentimentClassifier(20, 6, 5, 2, bidirectional, 0.0, "LSTM").eval()
+        path = classifier.prefix_probabilities(model, tokens, batch_size=64)
         for step in (1, 2, 77, 150):
             alone = model(torch.from_numpy(tokens[:step])[:, None], torch.tensor([step]))
             assert path[step - 1] == pytest.approx(torch.sigmoid(alone).item(), abs=1e-6)
@@ -198,19 +202,19 @@ def test_training_imports_neither_spacy_nor_torchtext(corpus):
         "import importlib.util; find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name in ('spacy', 'torchtext') else find(name, *rest)\n"
         "from lab import train; from lab.config import Config\n"
-        f"train.run(Config(**{SMALL!r}))\n"
+        f"runs.run(Config(**{SMALL!r}))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_predict_text(corpus):
     config = Config(**SMALL)
-    train.run(config)
-    _, model, vocabulary = train.load_run(train.find_run("aclImdb"))
-    assert 0 < train.predict(model, vocabulary, "The film is good.") < 1
+    runs.run(config)
+    _, model, vocabulary = runs.load_run(runs.find_run("aclImdb"))
+    assert 0 < classifier.predict(model, vocabulary, "The film is good.") < 1
     with pytest.raises(LabError, match="空的"):
-        train.predict(model, vocabulary, "  ")
+        classifier.predict(model, vocabulary, "  ")
     with pytest.raises(LabError, match="xyzzy"):
-        train.predict(model, vocabulary, "xyzzy qwertz")
+        classifier.predict(model, vocabulary, "xyzzy qwertz")
     with pytest.raises(LabError, match="rnn-1x1"):
-        train.find_run("aclImdb", "lstm-9x9")
+        runs.find_run("aclImdb", "lstm-9x9")

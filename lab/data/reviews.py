@@ -21,7 +21,7 @@ EOS_ID, EOS = 2, "<eos>"  # the mark at a review's end in the language model's v
 class Reviews:
     """Reviews as one flat array; review i is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
-    tokens: np.ndarray  # (total,) int32, memory-mapped
+    tokens: np.ndarray  # (total,) int32
     offsets: np.ndarray  # (N + 1,) int64
     labels: np.ndarray  # (N,) uint8, 1 positive
     numbers: np.ndarray  # (N,) int32, the ID of ID_RATING.txt
@@ -84,6 +84,12 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # (B,) float32
     index: np.ndarray  # (B,) place of each review in its part
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on ``device``."""
+        return self._replace(
+            tokens=self.tokens.to(device), lengths=self.lengths.to(device), labels=self.labels.to(device)
+        )
+
 
 def batches(reviews: Reviews, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
     """Yield batches of reviews of similar length, each review once.
@@ -114,24 +120,6 @@ def make_batch(reviews: Reviews, index: np.ndarray) -> Batch:
         tokens[: lengths[column], column] = reviews[place]
     labels = torch.from_numpy(reviews.labels[index].astype(np.float32))
     return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), labels, index)
-
-
-def micro_batches(batch: Batch, most: int) -> Iterator[Batch]:
-    """Cut a batch, shortest reviews first, into parts of at most ``most`` tokens (or a single review)."""
-    order = torch.argsort(batch.lengths, stable=True)
-    start, tokens = 0, 0
-    for place, length in enumerate(batch.lengths[order].tolist()):
-        if tokens and tokens + length > most:
-            yield _part(batch, order[start:place])
-            start, tokens = place, 0
-        tokens += length
-    yield _part(batch, order[start:])
-
-
-def _part(batch: Batch, places: torch.Tensor) -> Batch:
-    lengths = batch.lengths[places]
-    tokens = batch.tokens[: lengths.max(), places]
-    return Batch(tokens, lengths, batch.labels[places], batch.index[places.numpy()])
 
 
 def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -60,14 +60,32 @@ def telling_words(dataset: Dataset) -> dict[str, list]:
 
     Add-one smoothed; only words that occur at least 100 times (or one in 20,000 tokens of a small corpus).
     """
-    train, words = dataset.train, len(dataset.vocabulary)
-    label = np.repeat(train.labels, train.lengths)
-    counts = np.stack([np.bincount(train.tokens[label == each], minlength=words) for each in (0, 1)])  # (2, V)
+    counts, words = class_counts(dataset), len(dataset.vocabulary)  # (2, V)
     share = (counts + 1) / (counts + 1).sum(1, keepdims=True)
     odds = np.log(share[1] / share[0])
-    odds[(counts.sum(0) < min(100, len(train.tokens) / 20_000)) | (np.arange(words) < 2)] = 0
+    odds[(counts.sum(0) < min(100, len(dataset.train.tokens) / 20_000)) | (np.arange(words) < 2)] = 0
     ranked = np.argsort(odds)
     pick = {"neg": ranked[:TOP], "pos": ranked[::-1][:TOP]}
     return {
         name: [[dataset.vocabulary[at], int(counts[:, at].sum())] for at in places] for name, places in pick.items()
     }
+
+
+def class_counts(dataset: Dataset) -> np.ndarray:
+    """(2, V) occurrences of each word in negative and positive training reviews; specials count 0."""
+    train_part = dataset.train
+    label = np.repeat(train_part.labels, train_part.lengths)
+    counts = np.stack(
+        [np.bincount(train_part.tokens[label == each], minlength=len(dataset.vocabulary)) for each in (0, 1)]
+    )
+    counts[:, :2] = 0
+    return counts
+
+
+def raw_review(config: Config, reviews, index: int) -> str:
+    """The text of a training or validation review as it is in the source."""
+    from lab.data import sources, text
+
+    key = (reviews.labels[index], reviews.numbers[index], reviews.ratings[index])
+    found = sources.read_reviews(sources.find_reviews(config.DATASET), ("train",))["train"]
+    return next(text.decode(review.text, reviews.name(index)) for review in found if review[:3] == key)

@@ -132,3 +132,28 @@ def _cached(config: Config, dataset, source: Path | None):
 def _path(config: Config, dataset, source: Path) -> Path:
     key = hashlib.sha256(sources.signature(source).encode()).hexdigest()[:8]
     return files.cache_dir(config.DATASET) / f"vectors-{dataset.fingerprint}-{config.EMBEDDING_DIM}d-{key}.npz"
+
+
+def neighbours(dataset, table: np.ndarray, n_centres: int = 8, n_near: int = 4):
+    """Frequent telling words with their nearest neighbours by cosine, projected to the plane by PCA.
+
+    Returns words (K), points (K, 2) and the centre each word belongs to (K).
+    """
+    from sklearn.decomposition import PCA
+
+    wanted = "good bad great terrible actor movie funny story boring music love war child king".split()
+    number = {word: at for at, word in enumerate(dataset.vocabulary)}
+    centres = [word for word in wanted if word in number][:n_centres]
+    known = np.argsort(-dataset.counts)[:5000]
+    known = known[known > 1]
+    rows = table[known] / np.linalg.norm(table[known], axis=1, keepdims=True)
+    words, groups, taken = [], [], set()
+    for centre in centres:
+        row = table[number[centre]] / np.linalg.norm(table[number[centre]])
+        near = [centre] + [dataset.vocabulary[known[at]] for at in np.argsort(-rows @ row)]
+        fresh = [word for word in dict.fromkeys(near) if word not in taken][: n_near + 1]
+        taken.update(fresh)
+        words += fresh
+        groups += [centre] * len(fresh)
+    points = PCA(2, random_state=0).fit_transform(np.stack([table[number[word]] for word in words]))
+    return words, points, groups

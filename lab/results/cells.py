@@ -1,4 +1,4 @@
-"""The cells of the lab sheet's table, the reference figures, and which result files belong to which cell."""
+"""The cells of the lab sheet's table: reference figures, the result files of each cell, and runs that differ in one setting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from lab.config import Config
+import numpy as np
+
+from lab.config import PARAMETERS, Config
+from lab.errors import LabError
+
+MISSING = "未运行"
+BASES = ("RNN", "LSTM")
+PART_NAMES = {"train": "训练集", "valid": "验证集", "test": "测试集"}
 
 
 class Cell(NamedTuple):
@@ -45,7 +52,7 @@ def by_cell(results: Iterable[dict], settings: Config | None = None) -> dict[Cel
 
     A run belongs to the table where everything but cell and seed is as in ``settings`` (the defaults of the
     lab sheet unless given); runs with other vectors, an improved setting or another kind of model, and files
-    that are no run at all, are left out.
+    that are no run at all, are left out. Raises ``LabError`` where runs of one dimension stand on different vectors.
     """
     settings = settings or Config()
     table: dict[Cell, dict[int, dict]] = {cell: {} for cell in REFERENCE}
@@ -66,4 +73,95 @@ def by_cell(results: Iterable[dict], settings: Config | None = None) -> dict[Cel
         )
         if result["run_id"] == expected.run_id:
             table[cell][config["SEED"]] = result
+    check_same_vectors([run for seeds in table.values() for run in seeds.values()])
     return table
+
+
+def check_same_vectors(results: Iterable[dict]) -> None:
+    """No table mixes vectors of different coverage: ``LabError`` for two files of one dimension with different words."""
+    first: dict[str, dict] = {}
+    for result in results:
+        vectors = result["data"]["vectors"]
+        other = first.setdefault(vectors["name"], result)
+        if other["data"]["vectors"]["words"] != vectors["words"]:
+            raise LabError(
+                f"结果文件{other['run_id']}和{result['run_id']}使用的{vectors['name']}不是同一份"
+                f"（{other['data']['vectors']['words']:,}个词与{vectors['words']:,}个词），不能列入同一张表。"
+                "请删除旧的一个后重新运行。"
+            )
+
+
+def in_table(results: list[dict]) -> list[dict]:
+    """The runs of the lab sheet's cells in the table's order; controls and other settings are left out."""
+    return [run for seeds in by_cell(results).values() for run in seeds.values()]
+
+
+def mean_accuracy(runs: Iterable[dict], part: str = "test") -> float:
+    """Mean accuracy of runs on a part."""
+    return float(np.mean([run[part]["accuracy"] for run in runs]))
+
+
+def best_run(results: list[dict]) -> dict:
+    """The run with the lowest validation loss."""
+    return min(results, key=lambda result: result["valid"]["loss"])
+
+
+def one_seed(results: list[dict]) -> list[dict]:
+    """The table's runs of one seed (the smallest), in the table's order."""
+    cells = by_cell(results)
+    seeds = sorted({seed for runs in cells.values() for seed in runs})
+    return [runs[seeds[0]] for runs in cells.values() if seeds and seeds[0] in runs]
+
+
+class Change(NamedTuple):
+    """One cell without and with another setting, seed by seed."""
+
+    cell: Cell
+    changed: dict  # parameter -> value
+    pairs: list[tuple[dict, dict]]  # (without, with), one a seed
+
+    @property
+    def label(self) -> str:
+        """The changed parameters as a reader sees them."""
+        return "，".join(f"`{name}={value:g}`" for name, value in self.changed.items())
+
+
+def changes(results: list[dict]) -> list[Change]:
+    """Runs of the table's cells with other settings (gradient clipping, dropout …) beside those of the same seed without."""
+    tagged = [name for name, field in PARAMETERS.items() if field.metadata["tag"] and name != "PRETRAINED"]
+    settings = {}
+    for result in results:
+        config = result["config"]
+        changed = {name: config[name] for name in tagged if config[name] != PARAMETERS[name].default}
+        if changed and not config["PRETRAINED"] and config["VECTORS"] == "glove.6B":
+            settings[Config(**changed)] = changed
+    plain = by_cell(results)
+    found = []
+    for config, changed in settings.items():
+        for cell, seeds in by_cell(results, config).items():
+            pairs = [(plain[cell][seed], run) for seed, run in sorted(seeds.items()) if seed in plain[cell]]
+            if pairs:
+                found.append(Change(cell, changed, pairs))
+    return found
+
+
+def random_pairs(results: list[dict]) -> dict[str, list[tuple[dict, dict]]]:
+    """The 1-1 cell with random vectors and with GloVe, seed by seed: base -> (random, GloVe)."""
+    table = by_cell(results)
+    pairs = {}
+    for base in BASES:
+        names = {Config(MODEL_BASE=base, VECTORS="random", SEED=seed).run_id: seed for seed in table[base, 1, 1, 100]}
+        random = {names[result["run_id"]]: result for result in results if result["run_id"] in names}
+        pairs[base] = [(random[seed], table[base, 1, 1, 100][seed]) for seed in sorted(random)]
+    return pairs
+
+
+def pretrained_pairs(results: list[dict]) -> dict[str, list[tuple[dict, dict]]]:
+    """The same classifier without and with a language model to start from: run id without its seed -> a pair a seed."""
+    plain = {result["run_id"]: result for result in results if not result["config"]["PRETRAINED"]}
+    pairs: dict[str, list] = {}
+    for after in sorted(results, key=lambda result: result["config"]["SEED"]):
+        run_id, _, source = after["run_id"].partition("-pre-")
+        if source and run_id in plain:
+            pairs.setdefault(run_id.replace(f"-s{after['config']['SEED']}", ""), []).append((plain[run_id], after))
+    return pairs

@@ -32,6 +32,7 @@ from lab.results.cells import REFERENCE, Cell
 ALPHA = 0.05  # of the family of claims, and of the pairs of one claim
 POWER = 0.8  # with which the smallest visible difference would be found
 COVERAGE = 0.01  # share of training tokens by which two vector files may differ and still be compared
+SHORT = 0.01  # a mean this far below the reference is looked into
 SEEDS = {"shallow": (2077, 2078, 2079, 2080, 2081), "deep": (2077, 2078, 2079)}  # planned for 1 and 2, for 5 layers
 # Standard deviation of a cell's test accuracy over seeds, pooled over the cells of earlier runs on a smaller subset of
 # the vectors: what the plan's power was reckoned from.

@@ -5,18 +5,14 @@ the square of the length (pytorch/pytorch#149194), so that path is not taken the
 
 - The tokens stand in the order of a ``PackedSequence``: reviews that are finished leave the batch, no padding is read.
 - Reviews of like length form strips, which threads go through side by side. The products of inputs and weights are
-  torch's, for some steps at once; the steps themselves are compiled: ``lab.kernels``.
+  torch's, for some steps at once; the steps themselves are compiled: ``lab.engine.kernels``.
 - The reverse direction reads each review mirrored within its own length.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +21,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lab.engine import process
+
 MODES = ("RNN_TANH", "RNN_RELU", "LSTM")
-CHUNK = 1024  # about how many rows a thread has in hand: their gates stay in a processor's cache
+CHUNK = 1024  # rows that a thread works on at a time: their gates fit into its cache
 STRIP = 32  # most reviews that go through the steps together, on one thread
 
 
@@ -58,7 +56,7 @@ def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, 
 
 def fused(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
     """The same on a CPU, with time and memory linear in the number of tokens."""
-    tune_process()
+    process.tune()
     (T, B), L, D, H = x.shape[:2], rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
     layout = lay_out(lengths)
     y = x.flatten(0, 1).index_select(0, layout.places)
@@ -152,12 +150,12 @@ class Pass(torch.autograd.Function):
     """One layer and direction: x (N, I) and initial states (B, H) -> outputs (N, H) and final states (B, H).
 
     The products with W and those that give the weights' gradients are torch's, a chunk at a time; what has to go step by
-    step is in ``lab.kernels``.
+    step is in ``lab.engine.kernels``.
     """
 
     @staticmethod
     def forward(ctx, mode, layout, x, W, U, b, *initial):
-        from lab import kernels  # Numba takes a second to load: not where cuDNN does the work
+        from lab.engine import kernels  # Numba takes a second to load: not where cuDNN does the work
 
         states = [x.new_empty(len(x), len(U[0])) for _ in initial]  # h and, of an LSTM, c: (N, H)
         z = x.new_empty(len(x), len(W)) if mode == "LSTM" else states[0]  # (N, G*H)
@@ -173,7 +171,7 @@ class Pass(torch.autograd.Function):
                 else:
                     kernels.rnn_forward(gates[chunk.rows], *weights, chunk.sizes, *before, mode == "RNN_RELU")
 
-        each(pass_strip, layout.strips)
+        map_strips(pass_strip, layout.strips)
         ctx.mode, ctx.layout = mode, layout
         ctx.set_materialize_grads(False)  # nobody reads the outputs of the last layer: no zeros for them
         ctx.save_for_backward(x, W, U, z, *initial, *states)
@@ -182,7 +180,7 @@ class Pass(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy, *dfinal):
-        from lab import kernels
+        from lab.engine import kernels
 
         x, W, U, z, *saved = ctx.saved_tensors
         initial, states = saved[: len(dfinal)], saved[len(dfinal) :]
@@ -196,7 +194,7 @@ class Pass(torch.autograd.Function):
         def pass_strip(strip: Strip) -> torch.Tensor:
             most = max(chunk.rows.stop - chunk.rows.start for chunk in strip.chunks)
             all_dz, factors = W.new_empty(most, len(W)), W.new_zeros(most, (E + H + 8) // 8 * 8)
-            factors[:, E + H] = 1  # beside x and h, for b; the zeros fill up to a width that is quickly multiplied
+            factors[:, E + H] = 1  # the column of ones gives the gradient of b; zeros pad the width to a multiple of 8
             total = W.new_zeros(factors.shape[1], len(W))
             for chunk in reversed(strip.chunks):
                 rows, size = chunk.rows, chunk.rows.stop - chunk.rows.start
@@ -215,7 +213,7 @@ class Pass(torch.autograd.Function):
                 total.addmm_(v.t(), dz)
             return total
 
-        total = sum(each(pass_strip, ctx.layout.strips))  # (E + H + 1 or more, G*H)
+        total = sum(map_strips(pass_strip, ctx.layout.strips))  # (E + H + 1 or more, G*H)
         return None, None, dx, total[:E].t(), total[E : E + H].t(), total[E + H].clone(), *dinitial
 
 
@@ -229,7 +227,7 @@ def arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
     return [t.detach().contiguous().numpy() for t in tensors]
 
 
-def each(work: Callable, strips: list[Strip]) -> list:
+def map_strips(work: Callable, strips: list[Strip]) -> list:
     """The results of ``work`` on each strip, by as many threads as torch uses."""
 
     inference, n = torch.is_inference_mode_enabled(), torch.get_num_threads()
@@ -238,48 +236,4 @@ def each(work: Callable, strips: list[Strip]) -> list:
         with torch.inference_mode(inference), torch.no_grad():  # both are settings of a thread
             return work(strip)
 
-    return list(map(alone, strips) if n == 1 or len(strips) == 1 else threads(n).map(alone, strips))
-
-
-@functools.cache
-def threads(n: int) -> ThreadPoolExecutor:
-    """``n`` threads, on each of which torch computes alone, as it does from now on in all that start later."""
-
-    def start():
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
-
-    return ThreadPoolExecutor(n, "lab", initializer=start)
-
-
-@functools.cache  # once is enough for a process
-def tune_process() -> None:
-    """Set what training on a CPU wants of its process; best called first: torch's threads inherit it when they start.
-
-    - Subnormal numbers count as 0. A gradient that vanishes over the steps goes through them (below 1.2e-38), and
-      some processors compute with them a hundred times slower.
-    - Where the C library is glibc, the process keeps the memory it frees. Fresh memory from the system costs ten
-      times as much as writing to it: every page of it is cleared first.
-    """
-    for kind in "efd":
-        np.finfo(kind)  # NumPy keeps the answer; asked later, it would warn that there are no subnormals
-    torch.set_flush_denormal(True)
-    if (library := c_library()) is not None:
-        for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
-            library.mallopt(option, value)
-
-
-def give_back_memory() -> None:
-    """Return what the process has freed: now and then, or the holes between its blocks add up."""
-    if (library := c_library()) is not None:
-        library.malloc_trim(0)
-
-
-@functools.cache
-def c_library() -> ctypes.CDLL | None:
-    """The C library where it is glibc, whose memory can be steered."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - raises where this is another library
-        return library
-    return None
+    return list(map(alone, strips) if n == 1 or len(strips) == 1 else process.threads(n).map(alone, strips))

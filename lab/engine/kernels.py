@@ -12,9 +12,6 @@ import numpy as np
 import scipy.linalg  # noqa: F401 - its BLAS is what np.dot calls in compiled code
 from numba import njit, types
 from numba.extending import overload
-from threadpoolctl import threadpool_limits
-
-threadpool_limits(1, user_api="blas")  # NumPy's too: a product is computed by the thread that asks for it
 
 # nogil: threads run side by side. contract: a product and a sum may become one instruction.
 OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
@@ -48,7 +45,7 @@ def _tanh(x):
     low, high = np.float32(-LIMIT), np.float32(LIMIT)
 
     def rational(x):
-        u = low if x < low else high if x > high else x  # so written, what is not a number stays that
+        u = low if x < low else high if x > high else x  # written so that NaN propagates
         s = u * u
         p = (((((p6 * s + p5) * s + p4) * s + p3) * s + p2) * s + p1) * s + p0
         return u * p / (((q3 * s + q2) * s + q1) * s + q0)
@@ -135,7 +132,7 @@ def rnn_forward(h, U, b, sizes, h_0, relu):
             if relu:
                 for j in range(H):
                     u = h[r, j] + s[k, j] + b[j]
-                    h[r, j] = zero if u < zero else u  # what is not a number stays that
+                    h[r, j] = zero if u < zero else u  # NaN propagates
             else:
                 for j in range(H):
                     h[r, j] = tanh(h[r, j] + s[k, j] + b[j])

@@ -9,12 +9,12 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from lab import files, language, train
+from lab import files, record
 from lab.config import LANGUAGE_PARAMETERS, LanguageConfig
 from lab.data import cache
 from lab.data.reviews import EOS_ID
+from lab.language import runs
 
 
 class Counts(NamedTuple):
@@ -45,7 +45,7 @@ def run(config: LanguageConfig) -> dict:
     size = config.VOCAB_SIZE
     run_id = f"lm-ngram-s{config.SEED}" + (f"-v{size}" if size != LANGUAGE_PARAMETERS["VOCAB_SIZE"].default else "")
     path = files.result_path(config.DATASET, run_id)
-    if path.is_file() and (old := files.read_json(path))["data"]["fingerprint"] == text.fingerprint:
+    if path.is_file() and (old := record.read(path))["data"]["fingerprint"] == text.fingerprint:
         return old
     model = kneser_ney(text.train.tokens, len(text.vocabulary))
     found = dict(
@@ -53,14 +53,14 @@ def run(config: LanguageConfig) -> dict:
         trigram=losses(model, text.valid.tokens),
     )
     result = dict(
-        schema=train.SCHEMA,
+        schema=record.SCHEMA,
         kind="ngram",
         run_id=run_id,
-        data=language.describe_data(config, text),
+        data=runs.describe_data(config, text),
         kinds=[len(order.keys) for order in model.orders],
         discounts=[order.discount for order in model.orders],
-        **{name: language.marks_of(text.valid, loss) for name, loss in found.items()},
-        **train.describe_machine(torch.device("cpu")),
+        **{name: record.heard(text.valid, loss) for name, loss in found.items()},
+        **record.describe_machine(),
         seconds=time.perf_counter() - started,
     )
     files.write_json(path, result)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
+import itertools
 import time
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn
-import torch
 from scipy.special import expit
-from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from lab import files, train
+from lab import files, record
 from lab.config import Config
 from lab.data import cache
 from lab.data.reviews import Reviews
@@ -38,10 +37,9 @@ def run(config: Config) -> dict:
     """
     started = time.perf_counter()
     dataset = cache.load(config)
-    terms, counts = count_terms(dataset.train)
-    weights = TfidfTransformer(sublinear_tf=True).fit(counts)
-    known = weights.transform(counts)  # (N, V)
-    unseen = weights.transform(count_terms(dataset.valid, terms)[1])
+    tfidf = TfidfVectorizer(analyzer=terms, min_df=MIN_REVIEWS, sublinear_tf=True)
+    known = tfidf.fit_transform(texts(dataset.train))  # (N, V)
+    unseen = tfidf.transform(texts(dataset.valid))
 
     tried = []
     for strength in STRENGTHS:
@@ -62,27 +60,21 @@ def run(config: Config) -> dict:
             chosen = valid, model, strength
     valid, model, strength = chosen
 
-    test = measure(model, weights.transform(count_terms(dataset.test, terms)[1]), dataset.test.labels)
+    test = measure(model, tfidf.transform(texts(dataset.test)), dataset.test.labels)
     result = dict(
-        schema=train.SCHEMA,
+        schema=record.SCHEMA,
         kind="linear",
         run_id=run_id(config),
         config={name: getattr(config, name) for name in ("DATASET", "VOCAB_SIZE", "SEED")},
-        data=train.describe_data(config, dataset, None),
+        data=record.describe_data(config, dataset, None),
         history=[],
         best_epoch=None,
-        terms=len(terms),
+        terms=len(tfidf.vocabulary_),
         tried=tried,
         C=strength,
         valid=dict(loss=valid["loss"], accuracy=valid["accuracy"]),
-        test=dict(
-            loss=test["loss"],
-            accuracy=test["accuracy"],
-            n=dataset.test.n,
-            right=train.encode_bits(test["right"]),
-            probability=base64.b64encode(test["probability"].astype("<f2").tobytes()).decode(),
-        ),
-        **train.describe_machine(torch.device("cpu")),
+        test=record.tested(test),
+        **record.describe_machine(),
         seconds=time.perf_counter() - started,
     )
     result["versions"]["scikit-learn"] = sklearn.__version__
@@ -90,34 +82,19 @@ def run(config: Config) -> dict:
     return result
 
 
-def count_terms(reviews: Reviews, terms: np.ndarray | None = None) -> tuple[np.ndarray, sp.csr_matrix]:
-    """Count words and pairs of neighbouring words, review by review.
+def texts(reviews: Reviews):
+    """The reviews one by one as lists of word ids."""
+    return (reviews[place].tolist() for place in range(reviews.n))
 
-    Without ``terms`` they are those of at least ``MIN_REVIEWS`` of the reviews; with them, any other is
-    passed over. Returns the terms (V,) int64, sorted, and the counts (N, V) float64. A word is its number, a
-    pair (a, b) is (a + 1) * 2**31 + b, which no word and no other pair is.
-    """
-    tokens = np.asarray(reviews.tokens, dtype=np.int64)
-    coded = np.stack([tokens, np.zeros_like(tokens)], axis=1)  # (total, 2): word, pair that ends with it
-    coded[1:, 1] = (tokens[:-1] + 1 << 31) + tokens[1:]
-    there = np.ones(coded.shape, dtype=bool)
-    there[reviews.offsets[:-1], 1] = False  # no pair reaches into the review before
-    rows = np.repeat(np.arange(reviews.n), np.diff(reviews.offsets))  # (total,)
-    rows, coded = np.stack([rows, rows], axis=1)[there], coded[there]
 
-    if terms is None:
-        found, columns = np.unique(coded, return_inverse=True)
-        counts = sp.csr_matrix((np.ones(len(coded)), (rows, columns)), shape=(reviews.n, len(found)))
-        often = counts.getnnz(axis=0) >= MIN_REVIEWS
-        return found[often], counts[:, often]
-    columns = np.minimum(np.searchsorted(terms, coded), len(terms) - 1)
-    known = terms[columns] == coded
-    places = rows[known], columns[known]
-    return terms, sp.csr_matrix((np.ones(known.sum()), places), shape=(reviews.n, len(terms)))
+def terms(ids: list[int]) -> list[str]:
+    """The words of a review and the pairs of neighbouring words, by their ids."""
+    words = list(map(str, ids))
+    return words + list(map(" ".join, itertools.pairwise(words)))
 
 
 def measure(model: LogisticRegression, weighted: sp.csr_matrix, labels: np.ndarray) -> dict:
-    """Loss, accuracy, and for each review (N,) the probability of 'positive' and whether it was right."""
+    """Loss, accuracy, and for each review (N,) the probability of 'positive' and whether it was judged rightly."""
     logits = model.decision_function(weighted)
     right = (logits > 0) == (labels > 0)
     probability = expit(logits)

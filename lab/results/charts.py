@@ -5,12 +5,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 
-from lab import bench, statistics
-from lab.data.reviews import Dataset
-from lab.export.figures import COLORS, HATCHES, LINES, MARKERS
-
-MISSING = "未运行"
+from lab.export.figures import COLORS, LINES, MARKERS
+from lab.results import speed
+from lab.results.cells import BASES, REFERENCE, by_cell
 
 
 def learning_curves(results: list[dict]):
@@ -58,20 +57,6 @@ def length_histogram(summary: dict):
     return fig
 
 
-def confusion(matrix: np.ndarray):
-    """Counts and row shares of a (2, 2) confusion matrix."""
-    fig, axis = plt.subplots(figsize=(3.6, 2.9), layout="constrained")
-    share = matrix / matrix.sum(1, keepdims=True)
-    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        color = "white" if share[row, column] > 0.5 else "black"
-        axis.text(column, row, f"{count:,}\n{share[row, column]:.1%}", ha="center", va="center", color=color)
-    axis.set(xticks=(0, 1), yticks=(0, 1), xticklabels=("负面", "正面"), yticklabels=("负面", "正面"))
-    axis.set(xlabel="模型的判断", ylabel="真实类别")
-    axis.grid(False)
-    return fig
-
-
 def token_path(words: list[str], probability: np.ndarray, curves: dict[str, np.ndarray] | None = None):
     """Probability of 'positive' after each token of a review, the tokens written below."""
     fig, axis = plt.subplots(figsize=(max(6.4, 0.24 * len(words)), 3.0), layout="constrained")
@@ -87,61 +72,6 @@ def token_path(words: list[str], probability: np.ndarray, curves: dict[str, np.n
     return fig
 
 
-def heatmap(results: list[dict], dim: int = 100):
-    """Mean test accuracy (%) over layers and directions, a panel for each base; cells not run stay white."""
-    cells = statistics.by_cell(results)
-    layers, directions = (1, 2, 5), (1, 2)
-    fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.5), sharey=True, layout="constrained")
-    grids = {}
-    for base in COLORS:
-        grids[base] = np.full((len(layers), len(directions)), np.nan)
-        for row, n_layers in enumerate(layers):
-            for column, n_directions in enumerate(directions):
-                if runs := cells[base, n_layers, n_directions, dim].values():
-                    grids[base][row, column] = np.mean([run["test"]["accuracy"] for run in runs]) * 100
-    values = np.concatenate([grid.ravel() for grid in grids.values()])
-    known = values[~np.isnan(values)]
-    low, high = (known.min(), known.max()) if len(known) else (0, 100)
-    for axis, base in zip(axes, COLORS, strict=True):
-        image = axis.imshow(grids[base], cmap="Blues", vmin=low - 1, vmax=high + 1, aspect="auto")
-        for (row, column), value in np.ndenumerate(grids[base]):
-            text = MISSING if np.isnan(value) else f"{value:.2f}"
-            axis.text(
-                column, row, text, ha="center", va="center", color="white" if value > (low + high) / 2 else "black"
-            )
-        axis.set(title=f"{base}（{dim}维）", xticks=(0, 1), xticklabels=directions, xlabel="方向数")
-        axis.set_yticks(range(len(layers)), layers)
-        axis.grid(False)
-    axes[0].set_ylabel("层数")
-    fig.colorbar(image, ax=axes, label="测试准确率（%）")
-    return fig
-
-
-def neighbours(dataset: Dataset, table: np.ndarray, n_centres: int = 8, n_near: int = 4):
-    """Frequent telling words with their nearest neighbours by cosine, projected to the plane by PCA.
-
-    Returns words (K), points (K, 2) and the centre each word belongs to (K).
-    """
-    from sklearn.decomposition import PCA
-
-    wanted = "good bad great terrible actor movie funny story boring music love war child king".split()
-    number = {word: at for at, word in enumerate(dataset.vocabulary)}
-    centres = [word for word in wanted if word in number][:n_centres]
-    known = np.argsort(-dataset.counts)[:5000]
-    known = known[known > 1]
-    rows = table[known] / np.linalg.norm(table[known], axis=1, keepdims=True)
-    words, groups, taken = [], [], set()
-    for centre in centres:
-        row = table[number[centre]] / np.linalg.norm(table[number[centre]])
-        near = [centre] + [dataset.vocabulary[known[at]] for at in np.argsort(-rows @ row)]
-        fresh = [word for word in dict.fromkeys(near) if word not in taken][: n_near + 1]
-        taken.update(fresh)
-        words += fresh
-        groups += [centre] * len(fresh)
-    points = PCA(2, random_state=0).fit_transform(np.stack([table[number[word]] for word in words]))
-    return words, points, groups
-
-
 def word_map(words: list[str], points: np.ndarray, groups: list[str]):
     """Words at their places in the plane, a colour for each centre and its neighbours."""
     fig, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
@@ -151,34 +81,6 @@ def word_map(words: list[str], points: np.ndarray, groups: list[str]):
         weight = "bold" if word == group else "normal"
         axis.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=9, color=colors[group], weight=weight)
     axis.set(xlabel="第一主成分", ylabel="第二主成分")
-    return fig
-
-
-def seed_bars(results: list[dict]):
-    """Mean test accuracy of every cell as a bar, each seed as a point beside it, the reference figure as a line."""
-    cells = {cell: seeds for cell, seeds in statistics.by_cell(results).items() if seeds}
-    fig, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-    groups = list(dict.fromkeys((cell.dim, cell.layers, cell.directions) for cell in cells))
-    for base, offset in zip(COLORS, (-0.2, 0.2), strict=True):
-        for place, (dim, layers, directions) in enumerate(groups):
-            runs = cells.get((base, layers, directions, dim))
-            if not runs:
-                continue
-            values = [run["test"]["accuracy"] * 100 for run in runs.values()]
-            x = place + offset
-            label = base if place == 0 else None
-            axis.bar(x, np.mean(values), 0.36, color=COLORS[base], hatch=HATCHES[base], edgecolor="white", label=label)
-            spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else [0]
-            axis.plot(x + np.array(spread), values, "o", color="white", markeredgecolor="black", markersize=4)
-            reference = statistics.REFERENCE[base, layers, directions, dim] * 100
-            axis.hlines(reference, x - 0.18, x + 0.18, color="black", linewidth=1.2)
-    axis.plot([], [], "o", color="white", markeredgecolor="black", markersize=4, label="每个种子")
-    axis.plot([], [], "_", color="black", markersize=10, label="参考报告")
-    names = [f"{layers}-{directions}\n{dim}维" for dim, layers, directions in groups]
-    axis.set_xticks(range(len(groups)), names)
-    low = min((run["test"]["accuracy"] for seeds in cells.values() for run in seeds.values()), default=1.0) * 100
-    axis.set(ylim=(max(0, low - 4), None), ylabel="测试准确率（%）", xlabel="层数-方向数")
-    axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig
 
 
@@ -201,7 +103,7 @@ def overfitting_gap(results: list[dict]):
 
 
 def accuracy_by_length(table: pd.DataFrame):
-    """Accuracy over review length with 95 % intervals; ``table`` is ``report.length_table``'s."""
+    """Accuracy over review length with 95 % intervals; ``table`` is ``tables.length_table``'s."""
     fig, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
     bins = list(dict.fromkeys(table["bin"]))
     for base, offset in zip(COLORS, (-0.06, 0.06), strict=True):
@@ -264,7 +166,81 @@ def growth(machines: list[dict]):
         ticks = sorted({row["steps"] for row in machine["steps"]} - {300})
         axis.set_xticks(ticks, ticks, rotation=45 if n > 1 else 0)
         axis.minorticks_off()
-        axis.set(title=bench.label(machine), xlabel="序列长度T（词元）")
+        axis.set(title=speed.label(machine), xlabel="序列长度T（词元）")
     axes[0, 0].set_ylabel("训练一步的时间（秒）")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
+
+
+def confusion(matrix: np.ndarray):
+    """Counts and row shares of a (2, 2) confusion matrix."""
+    fig, axis = plt.subplots(figsize=(3.6, 2.9), layout="constrained")
+    share, names = matrix / matrix.sum(1, keepdims=True), ("负面", "正面")
+    text = [[f"{matrix[at]:,}\n{share[at]:.1%}" for at in row] for row in (((0, 0), (0, 1)), ((1, 0), (1, 1)))]
+    options = dict(fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, xticklabels=names, yticklabels=names)
+    seaborn.heatmap(share, annot=np.array(text), ax=axis, **options)
+    axis.set(xlabel="模型的判断", ylabel="真实类别")
+    return fig
+
+
+def seed_dots(reference: pd.DataFrame, results: list[dict]):
+    """Test accuracy of every cell: seeds as dots, their mean with the prediction interval, the reference as a bar.
+
+    ``reference`` is ``evidence.reference_table``'s.
+    """
+    rows, cells = reference[reference["n"] > 0], by_cell(results)
+    groups = list(dict.fromkeys((cell.dim, cell.layers, cell.directions) for cell in rows["cell"]))
+    fig, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for base, offset in zip(BASES, (-0.18, 0.18), strict=True):
+        label = base
+        for row in rows[[cell.base == base for cell in rows["cell"]]].itertuples():
+            x = groups.index((row.cell.dim, row.cell.layers, row.cell.directions)) + offset
+            values = [run["test"]["accuracy"] * 100 for run in cells[row.cell].values()]
+            if not np.isnan(row.low):
+                axis.vlines(x, row.low * 100, row.high * 100, color=COLORS[base], linewidth=1.2, alpha=0.6)
+            axis.plot([x] * len(values), values, ".", color=COLORS[base], markersize=5, alpha=0.8)
+            axis.plot(x, row.mean * 100, MARKERS[base], color=COLORS[base], markersize=6, label=label)
+            axis.hlines(REFERENCE[row.cell] * 100, x - 0.14, x + 0.14, color="black", linewidth=1.4)
+            label = None
+    axis.plot([], [], "_", color="black", markersize=10, markeredgewidth=1.4, label="参考报告")
+    names = [f"{layers}-{directions}" + ("" if dim == 100 else f"\n{dim}维") for dim, layers, directions in groups]
+    axis.set_xticks(range(len(groups)), names)
+    axis.set(ylabel="测试准确率（%）", xlabel="层数-方向数")
+    axis.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return fig
+
+
+def forest(comparisons: pd.DataFrame):
+    """Difference of every pair that has been run with its 95 % interval, sorted by claim; positive as claimed."""
+    rows = comparisons[comparisons["seeds"].map(len) > 0]
+    claims = list(dict.fromkeys(rows["claim"]))
+    fig, axis = plt.subplots(figsize=(6.4, 0.6 + 0.19 * (len(rows) + 1.4 * len(claims))), layout="constrained")
+    styles = {
+        "支持": ("o", COLORS["LSTM"]),
+        "相反": ("X", COLORS["RNN"]),
+        "不显著": ("o", "#7f7f7f"),
+        "单个种子": ("|", "#7f7f7f"),
+    }
+    y, ticks, names, seen = 0.0, [], [], set()
+    for claim in claims:
+        axis.text(0.0, y, claim, transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center")
+        y += 1
+        for row in rows[rows["claim"] == claim].itertuples():
+            marker, color = styles[row.outcome]
+            label = None if row.outcome in seen else row.outcome
+            seen.add(row.outcome)
+            axis.hlines(y, row.low * 100, row.high * 100, color=color, linewidth=1.2)
+            face = color if row.outcome in ("支持", "相反") else "white"
+            axis.plot(row.difference * 100, y, marker, color=color, markerfacecolor=face, markersize=5, label=label)
+            ticks.append(y)
+            names.append(
+                f"{row.better.label.partition('（')[0]}对{row.worse.label.partition('（')[0]}（n={len(row.seeds)}）"
+            )
+            y += 1
+        y += 0.4
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(ticks, names, fontsize=8)
+    axis.set(ylim=(y, -1), xlabel="测试准确率之差（百分点，正值与结论同向）")
+    axis.grid(axis="y", visible=False)
+    axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lab import recurrent
 from lab.config import Config
+from lab.engine import recurrent
+from lab.errors import LabError
 
 
 class SentimentClassifier(nn.Module):
@@ -16,7 +17,6 @@ class SentimentClassifier(nn.Module):
     def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, bidirectional, dropout, base):
         super().__init__()
         layer = {"RNN": nn.RNN, "LSTM": nn.LSTM}[base]
-        # The gradient of a portion of a batch touches few rows; train.take_gradient adds the micro_batches up.
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0, sparse=True)
         self.rnn = layer(
             embedding_dim,
@@ -30,6 +30,10 @@ class SentimentClassifier(nn.Module):
     def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """tokens (T, B) int64, lengths (B,) int64 -> logits (B,)."""
         _, state = recurrent.run(self.rnn, tokens, lengths, embedding=self.embedding, final_only=True)
+        return self.classify(state)
+
+    def classify(self, state) -> torch.Tensor:
+        """Final state of every layer and direction, h_n or (h_n, c_n) -> logits (B,)."""
         h_n = state[0] if isinstance(state, tuple) else state  # (L*D, B, H)
         last = h_n[-2:] if self.rnn.bidirectional else h_n[-1:]  # last layer: (D, B, H)
         return self.head(torch.cat(list(last), dim=1)).squeeze(1)  # (B,)
@@ -66,3 +70,24 @@ def prefix_probabilities(model: SentimentClassifier, tokens: np.ndarray, batch_s
         prefixes = column[: some.max()].expand(-1, len(some)).to(device)  # the rest of each is padding by length
         found.append(torch.sigmoid(model(prefixes, some.to(device))).cpu())
     return torch.cat(found).numpy()
+
+
+def encode_text(vocabulary: list[str], text: str) -> tuple[list[str], np.ndarray]:
+    """Tokens of a text and their numbers (T,); ``LabError`` where none of them is known to the model."""
+    from lab.data.text import tokenize
+
+    number = {word: place for place, word in enumerate(vocabulary)}
+    words = tokenize(text)
+    if not words:
+        raise LabError('文本是空的。请给出一段英文影评，例如：lab predict "A wonderful film."')
+    tokens = np.array([number.get(word, 1) for word in words])
+    if (tokens == 1).all():
+        raise LabError(f"文本里没有一个词在词表中（{'、'.join(words[:5])}），模型无从判断。请用英文影评。")
+    return words, tokens
+
+
+def predict(model, vocabulary: list[str], text: str) -> float:
+    """Probability that ``text`` is positive."""
+    _, tokens = encode_text(vocabulary, text)
+    with torch.no_grad():
+        return torch.sigmoid(model(torch.from_numpy(tokens)[:, None], torch.tensor([len(tokens)]))).item()

@@ -1,0 +1,1 @@
+"""The language model, its training, and n-gram models beside it."""

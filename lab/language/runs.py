@@ -1,0 +1,95 @@
+"""A run of the language model from its configuration to its result file."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+from lab import files, record
+from lab.config import LanguageConfig, from_dict
+from lab.data import cache, vectors
+from lab.data.reviews import LanguageText
+from lab.engine import optimizer, process
+from lab.errors import LabError
+from lab.language import training
+from lab.language.model import SAMPLES, LanguageModel, build, generate
+from lab.training import loop
+from lab.training.runs import load_checkpoint, read_vocabulary, save_checkpoint, save_weights, with_run_lock
+
+
+def run(config: LanguageConfig) -> dict:
+    """Train the language model of ``config`` and measure it on the validation reviews; returns what its result file holds.
+
+    Weights go to ``runs/``; a stopped run goes on from its last checkpoint. Raises ``LabError`` for what the user can mend.
+    """
+    return with_run_lock(config, _run)
+
+
+def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
+    started = time.perf_counter()
+    process.tune()
+    device = loop.pick_device(config)
+    loop.seed_everything(config.SEED)
+    text = cache.load_language(config)
+    table, vector_facts = vectors.load(config, text)
+    model = build(config, table).to(device)
+    adam = optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
+
+    stamp = json.dumps([record.SCHEMA, config.as_dict(), text.fingerprint, vector_facts])
+    history, kept, spent = load_checkpoint(folder, stamp, model, adam)
+    state = tuple(kept[name].to(device) for name in sorted(kept)) or None
+
+    def checkpoint(state) -> None:
+        kept = {str(place): tensor for place, tensor in enumerate(state)}
+        save_checkpoint(folder, stamp, model, adam, history, kept, spent + time.perf_counter() - started)
+
+    training.fit(model, adam, text, config, history, state, checkpoint)
+    losses = training.losses(model, text.valid, progress=True)
+    weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    save_weights(folder, config, weights, text.vocabulary)
+    result = dict(
+        schema=record.SCHEMA,
+        kind="language_model",
+        run_id=config.run_id,
+        config=config.as_dict(),
+        data=describe_data(config, text) | dict(vectors=vector_facts),
+        history=history,
+        n_weights=sum(weight.numel() for weight in model.parameters()),
+        valid=record.heard(text.valid, losses),
+        samples=[
+            dict(temperature=temperature, top_k=top_k, text=generate(model, text.vocabulary, "", temperature, top_k))
+            for temperature, top_k in SAMPLES
+        ],
+        **record.describe_machine(device),
+        seconds=spent + time.perf_counter() - started,
+    )
+    files.write_json(path, result)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return result
+
+
+def describe_data(config: LanguageConfig, text: LanguageText) -> dict:
+    """What the figures of a run stand on."""
+    return dict(
+        dataset=config.DATASET,
+        fingerprint=text.fingerprint,
+        sizes=dict(train=text.train.n, valid=text.valid.n),
+        tokens=dict(train=len(text.train.tokens), valid=len(text.valid.tokens)),
+        left_out=text.left_out,
+        vocab_size=len(text.vocabulary),
+    )
+
+
+def load_run(folder: Path) -> tuple[LanguageConfig, LanguageModel, list[str]]:
+    """Open a finished run: its configuration, its model (on the CPU) and its vocabulary."""
+    if not (folder / "model.safetensors").is_file():
+        raise LabError(f"{folder}里没有训练好的语言模型。请先用lab lm训练。")
+    config = from_dict(files.read_json(folder / "config.json"), LanguageConfig)
+    vocabulary = read_vocabulary(folder)
+    model = build(config, np.zeros((len(vocabulary), config.EMBEDDING_DIM), dtype=np.float32))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return config, model.eval(), vocabulary

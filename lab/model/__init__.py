@@ -1,0 +1,1 @@
+"""The classifier, BPTT written out, and the experiments on them."""

@@ -1,0 +1,139 @@
+"""Sentences that depend on the results in more than a number: verdicts, gains, what the figures stand on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lab import record
+from lab.data import vectors
+from lab.results import evidence, plan
+from lab.results.cells import MISSING, REFERENCE, best_run, by_cell, changes, in_table
+from lab.results.tables import between, signed
+
+SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果。"
+
+
+def foundation(dataset: str, results: list[dict]) -> str:
+    """What the report's figures stand on, in its first lines."""
+    if dataset == "sample":
+        lines = [f"> **注意：{SAMPLE_NOTICE}**"]
+    else:
+        lines = [f"> 本报告的数字来自真实的aclImdb影评，共有{len(results)}次运行的结果。{standing(results)}。"]
+    missing = sum(not seeds for seeds in by_cell(results).values())
+    if missing:
+        lines.append(f"> 实验表的{len(REFERENCE)}个配置中还有{missing}个未运行。")
+    return "\n>\n".join(lines)
+
+
+def standing(results: list[dict]) -> str:
+    """The vectors and data behind a set of runs, for captions."""
+    if not results:
+        return "还没有运行"
+    facts = {}
+    for result in results:
+        vector = result["data"]["vectors"]
+        if vector["name"] != "random":
+            kind = "完整" if vector["complete"] else f"子集，{vector['words']:,}个词"
+            facts[vector["name"]] = f"{vector['name']}（{kind}，覆盖训练集词元的{vector['covered_tokens']:.1%}）"
+    data = "人造影评sample" if results[0]["config"]["DATASET"] == "sample" else "aclImdb"
+    return f"数据为{data}，词向量为{'、'.join(facts[name] for name in sorted(facts)) or '随机向量'}"
+
+
+def vector_lines(results: list[dict]) -> str:
+    """A line for each vector file that was used."""
+    lines = {}
+    for result in results:
+        vector = result["data"]["vectors"]
+        lines[vector["name"]] = vectors.describe(vector, result["config"]["DATASET"])
+    return "\n".join(f"- {lines[name]}" for name in sorted(lines)) or f"词向量：{MISSING}。"
+
+
+def verdict(row) -> str:
+    """A claim's verdict and the numbers behind it; ``row`` is one of ``evidence.verdicts``."""
+    text = f"“{row.claim}”：{row.verdict}"
+    if row.verdict == MISSING:
+        return f"{text}，{row.pairs}对比较都还没有结果。"
+    if row.verdict == evidence.NOT_COMPARABLE:
+        return f"{text}，两种维数的词向量覆盖的词元相差超过{plan.COVERAGE:.0%}，差异不能归于维数。"
+    if row.n_seeds < 2:
+        text += "，各配对都只有一个种子，无法估计种子之间的波动。"
+    else:
+        text += (
+            f"。{row.main}对比较在{row.n_seeds}个种子上的平均差为{signed(row.difference * 100)}个百分点"
+            f"（正值与结论同向，95%区间{between(row.low * 100, row.high * 100)}，校正后{evidence.p_text(row.p_holm)}）；"
+            f"以80%的功效可检出的最小差异为{row.visible * 100:.2f}个百分点。"
+        )
+        if row.verdict == "证据不足":
+            text += "小于它的真实差异在这些种子上很可能检验不出来，故不能据此认为没有差异。"
+    if row.against:
+        shown = [
+            f"{plan.Pair(pair.better, pair.worse).label}{signed(100 * pair.difference)}（{evidence.p_text(pair.p_holm)}）"
+            for pair in row.counterexamples.itertuples()
+        ]
+        text += f"方向相反且显著的有：{'；'.join(shown)}。"
+    return text
+
+
+def gain(before: str, after: str, pairs: list[tuple[dict, dict]]) -> str:
+    """What ``after`` is worth beside ``before``, paired by seed; ``MISSING`` where no pair has been run."""
+    if not pairs:
+        return f"{before}与{after}的比较：{MISSING}。"
+    mean, half = evidence.gain(pairs)
+    text = f"{after}比{before}的测试准确率{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
+    if half is None:
+        return f"{text}（只有一个种子）。"
+    verdict = "" if abs(mean) > half else "，区间含0，差异不显著"
+    return f"{text}（{len(pairs)}个种子，95%区间{between(mean - half, mean + half)}{verdict}）。"
+
+
+def short(results: list[dict]) -> str:
+    """Which cells fall short of the reference, and what clipping the gradients changes there."""
+    found = evidence.reference_table(results)
+    cells = list(found.loc[found["mean"] < found["reference"] - plan.SHORT, "cell"])
+    limit = f"比参考报告低{plan.SHORT * 100:.1f}个百分点以上"
+    if not cells:
+        return f"没有一个配置的均值{limit}。"
+    text = f"均值{limit}的配置有{len(cells)}个：{'、'.join(cell.label for cell in cells)}。"
+    clipped = [each for each in changes(results) if each.cell in cells and list(each.changed) == ["GRAD_CLIP"]]
+    for each in clipped:
+        text += f"{each.cell.label}：" + gain("默认设置", f"{each.label}时", each.pairs)
+    if left := [cell.label for cell in cells if cell not in {each.cell for each in clipped}]:
+        text += f"{'、'.join(left)}没有做过裁剪梯度的对照，原因未测。"
+    return text
+
+
+def control(results: list[dict], linear: list[dict]) -> str:
+    """What the linear control says of the recurrent models, from the paired marks."""
+    results = in_table(results)
+    if not linear or not results:
+        return f"线性对照：{MISSING}。"
+    best, other = best_run(results), best_run(linear)
+    found = evidence.mcnemar(record.right(other), record.right(best))
+    return (
+        f"线性模型的测试准确率{other['test']['accuracy']:.2%}，{'高' if found.difference > 0 else '低'}于循环网络中"
+        f"验证损失最低的`{best['run_id']}`（{best['test']['accuracy']:.2%}），相差{abs(found.difference) * 100:.2f}个百分点；"
+        f"在{best['test']['n']:,}篇测试影评上，{found.n10:,}篇只有线性模型判对，{found.n01:,}篇只有循环网络判对"
+        f"（精确McNemar检验，{evidence.p_text(found.p)}）。"
+    )
+
+
+def repeated(results: list[dict], summary: dict) -> str:
+    """How many reviews occur twice, and what leaving those out of the test part changes."""
+    marks = record.unpack_bits(summary["test_repeated"], summary["sizes"]["test"])
+    text = (
+        f"带标签的影评中有{summary['repeated']}篇与另一篇完全相同；"
+        f"测试集里有{summary['repeated_across_test']}篇也出现在训练集或验证集中。"
+    )
+    if results and marks.any():
+        best = best_run(results)
+        right = record.right(best)
+        change = (right[~marks].mean() - right.mean()) * 100
+        text += f"去掉这些测试影评后，`{best['run_id']}`的准确率由{right.mean():.2%}变为{right[~marks].mean():.2%}（{signed(change)}个百分点）。"
+    return text
+
+
+def mean_gap(runs: list[dict]) -> tuple[float, float]:
+    """Mean of validation minus training loss in the chosen and in the last epoch (nats)."""
+    chosen = [run["history"][run["best_epoch"] - 1] for run in runs]
+    last = [run["history"][-1] for run in runs]
+    return tuple(float(np.mean([e["valid_loss"] - e["train_loss"] for e in epochs])) for epochs in (chosen, last))

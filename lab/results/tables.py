@@ -1,0 +1,285 @@
+"""The tables of the report: data frames whose strings are Markdown, in Chinese."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from lab import record
+from lab.config import PARAMETERS, Config
+from lab.export.figures import plain
+from lab.results import evidence, plan
+from lab.results.cells import (
+    BASES,
+    MISSING,
+    PART_NAMES,
+    best_run,
+    by_cell,
+    changes,
+    in_table,
+    mean_accuracy,
+    pretrained_pairs,
+    random_pairs,
+)
+
+# Figures on the same test set from elsewhere, for context: accuracy in per cent, method, source.
+PUBLISHED = [
+    (47.87, "普通RNN，不打包变长序列", "bentrevett/pytorch-sentiment-analysis"),
+    (85.28, "两层双向LSTM教程", "bentrevett/pytorch-sentiment-analysis"),
+    (86.2, "两层双向LSTM教程（另一版）", "bentrevett/pytorch-sentiment-analysis"),
+    (87.80, "词袋模型", "Maas等，2011"),
+    (88.89, "词袋加由无标签影评学到的词向量", "Maas等，2011"),
+    (91.22, "NBSVM-bi", "Wang与Manning，2012"),
+    (92.76, "SA-LSTM", "Dai与Le，2015"),
+    (94.06, "oh-2LSTMp", "Johnson与Zhang，2016"),
+    (95.4, "ULMFiT", "Howard与Ruder，2018"),
+]
+
+
+def config_table(config: Config) -> pd.DataFrame:
+    """All parameters of a run with their meaning."""
+    rows = [(f"`{name}`", str(getattr(config, name)), field.metadata["meaning"]) for name, field in PARAMETERS.items()]
+    return pd.DataFrame(rows, columns=["参数", "取值", "意义"])
+
+
+def accuracy_table(results: list[dict], dim: int) -> pd.DataFrame:
+    """Test accuracy (%) of the lab sheet's cells of ``dim`` dimensions over seeds; a cell that has not been run says so."""
+    cells = by_cell(results)
+    rows = [
+        {"N_L-N_D": f"{layers}-{directions}"}
+        | {base: accuracy_text(cells[base, layers, directions, dim].values()) for base in BASES}
+        for layers, directions in sorted({(cell.layers, cell.directions) for cell in cells if cell.dim == dim})
+    ]
+    return pd.DataFrame(rows)
+
+
+def accuracy_text(runs: Iterable[dict]) -> str:
+    """Runs in per cent: mean ± standard deviation over seeds, and their number."""
+    values = [run["test"]["accuracy"] * 100 for run in runs]
+    if not values:
+        return MISSING
+    found = evidence.summary(values)
+    return f"**{found.mean:.2f}**" + ("" if found.sd is None else f" ± {found.sd:.2f}") + f"（n={found.n}）"
+
+
+def reference_table(results: list[dict]) -> pd.DataFrame:
+    """Every cell beside the reference figure and the 95 % prediction interval of one further run, in per cent."""
+    rows = []
+    for row in evidence.reference_table(results).itertuples():
+        known, span = row.n > 0, not np.isnan(row.low)
+        rows.append(
+            {
+                "配置": row.cell.label,
+                "种子数": row.n,
+                "均值": f"{row.mean * 100:.2f}" if known else MISSING,
+                "参考": f"{row.reference * 100:.2f}",
+                "差": signed((row.mean - row.reference) * 100) if known else "–",
+                "再运行一次的预测区间": f"[{row.low * 100:.2f}, {row.high * 100:.2f}]" if span else "–",
+                "参考值": row.place,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict_table(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts of ``evidence.verdicts`` for the eye; differences in percentage points."""
+    rows = []
+    for row in verdicts.itertuples():
+        tested = row.n_seeds > 1
+        rows.append(
+            {
+                "参考报告的结论": row.claim,
+                "判定": row.verdict,
+                "配对": row.main,
+                "种子": row.n_seeds,
+                "平均差": signed(row.difference * 100) if tested else "–",
+                "95%区间": between(row.low * 100, row.high * 100) if tested else "–",
+                "校正后的p": evidence.p_text(row.p_holm).replace("p<", "<").replace("p=", "") if tested else "–",
+                "可检出的最小差异": f"{row.visible * 100:.2f}" if tested else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, the minus as long as the plus."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def between(low: float, high: float) -> str:
+    """An interval of differences."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def gain_row(name: str, pairs: list[tuple[dict, dict]]) -> dict:
+    """What a change is worth: accuracies (%) without and with it, and their difference, paired by seed."""
+    mean, half = evidence.gain(pairs)
+    before, after = zip(*pairs, strict=True)
+    return {
+        "比较": name,
+        "种子数": len(pairs),
+        "之前": f"{mean_accuracy(before) * 100:.2f}",
+        "之后": f"{mean_accuracy(after) * 100:.2f}",
+        "差": signed(mean),
+        "95%区间": "–" if half is None else between(mean - half, mean + half),
+    }
+
+
+def gain_table(results: list[dict]) -> pd.DataFrame:
+    """What pre-trained vectors, other settings and a language model to start from are worth, a row for each comparison."""
+    rows = [gain_row(f"{base} 1-1：随机词向量→GloVe", pairs) for base, pairs in random_pairs(results).items() if pairs]
+    rows += [gain_row(f"{change.cell.label}：默认→{change.label}", change.pairs) for change in changes(results)]
+    rows += [gain_row(f"`{name}`：GloVe→语言模型", pairs) for name, pairs in pretrained_pairs(results).items()]
+    return pd.DataFrame(rows, columns=["比较", "种子数", "之前", "之后", "差", "95%区间"])
+
+
+def short_table(results: list[dict]) -> pd.DataFrame:
+    """Cells whose mean is more than ``plan.SHORT`` below the reference: losses of the chosen epoch, gradient norms."""
+    rows = []
+    found, cells = evidence.reference_table(results), by_cell(results)
+    for row in found[found["mean"] < found["reference"] - plan.SHORT].itertuples():
+        runs = list(cells[row.cell].values())
+        chosen = [run["history"][run["best_epoch"] - 1] for run in runs]
+        epochs = [epoch for run in runs for epoch in run["history"] if "grad_norm" in epoch]
+        rises = [b["train_loss"] > a["train_loss"] for run in runs for a, b in itertools.pairwise(run["history"])]
+        rows.append(
+            {
+                "配置": row.cell.label,
+                "与参考之差": signed((row.mean - row.reference) * 100),
+                "选中的轮": "、".join(str(run["best_epoch"]) for run in runs),
+                "训练损失": float(np.mean([epoch["train_loss"] for epoch in chosen])),
+                "验证损失": float(np.mean([epoch["valid_loss"] for epoch in chosen])),
+                "损失回升的轮": f"{sum(rises)}/{len(rises)}",
+                "梯度范数：中位": f"{np.median([epoch['grad_norm'] for epoch in epochs]):.2f}" if epochs else "–",
+                "最大": f"{max(epoch['grad_norm_max'] for epoch in epochs):.1f}" if epochs else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def control_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
+    """The controls beside the cells they are compared with: random vectors, and a linear model without any."""
+    rows, table = [], by_cell(results)
+    for base, pairs in random_pairs(results).items():
+        rows.append((f"{base} 1-1，GloVe", accuracy_text(table[base, 1, 1, 100].values())))
+        rows.append((f"{base} 1-1，随机词向量", accuracy_text([random for random, _ in pairs])))
+    rows.append(("TF-IDF（词与词对）加逻辑回归", accuracy_text(linear)))
+    return pd.DataFrame(rows, columns=["模型", "测试准确率（%）"])
+
+
+def length_table(results: list[dict], summary: dict) -> pd.DataFrame:
+    """Test accuracy of each base's one-layer, one-direction cell by review length, over all its seeds.
+
+    Columns: base, bin, reviews, accuracy, low, high (95 % Wilson interval of the reviews of one run).
+    """
+    _, lengths = record.summary_labels(summary)
+    bins = np.digitize(lengths, LENGTH_BINS[1:-1], right=True)
+    names = [f"{low + 1}–{high}" for low, high in itertools.pairwise(LENGTH_BINS)]
+    names[0], names[-1] = f"≤{LENGTH_BINS[1]}", f">{LENGTH_BINS[-2]}"
+    rows = []
+    for base in BASES:
+        runs = by_cell(results)[base, 1, 1, 100].values()
+        if not runs:
+            continue
+        right = np.mean([record.right(run) for run in runs], axis=0)
+        for at, name in enumerate(names):
+            if n := int((bins == at).sum()):
+                accuracy = right[bins == at].mean()
+                low, high = evidence.wilson(round(accuracy * n), n)
+                rows.append(dict(base=base, bin=name, reviews=n, accuracy=accuracy, low=low, high=high))
+    return pd.DataFrame(rows, columns=["base", "bin", "reviews", "accuracy", "low", "high"])
+
+
+def data_table(summary: dict) -> pd.DataFrame:
+    """Size of each part: reviews, tokens, share of unknown ones, lengths."""
+    rows = [
+        {
+            "部分": name,
+            "影评数": f"{summary['sizes'][part]:,}",
+            "词元数": f"{summary['tokens'][part]:,}",
+            "未知词元": f"{summary['unknown_tokens'][part] / summary['tokens'][part]:.2%}",
+            "长度中位数": summary["length_quantiles"][part][2],
+            "最长": summary["length_quantiles"][part][5],
+        }
+        for part, name in PART_NAMES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+LENGTH_BINS = (0, 100, 150, 200, 300, 500, 1000, 10**9)  # tokens; each bin holds its upper end
+
+
+def traces_table(traces: dict) -> pd.DataFrame:
+    """Name, true class and a short passage of each traced review."""
+    rows = [
+        {
+            "影评": plain(review["name"]),
+            "情形": review["kind"],
+            "读完时的概率": "、".join(f"{base} {path[-1]:.2f}" for base, path in review["probability"].items()),
+            "变化最大处": f"第{review['turn']}个词元：…{plain(review['passage'])}…",
+        }
+        for review in traces["reviews"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def published_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
+    """Published accuracies on the same test set; among them ours, each the run of lowest validation loss of its kind."""
+    rows = [(accuracy, method, source) for accuracy, method, source in PUBLISHED]
+    pretrained = [run for run in results if run["config"]["PRETRAINED"]]
+    kinds = {"实验表": in_table(results), "以语言模型为起点": pretrained, "不看词序的线性模型": linear}
+    for name, runs in kinds.items():
+        if runs and runs[0]["config"]["DATASET"] == "aclImdb":
+            best = best_run(runs)
+            rows.append((best["test"]["accuracy"] * 100, f"**本实验**，{name}：`{best['run_id']}`", "本报告"))
+    return pd.DataFrame(sorted(rows), columns=["准确率（%）", "方法", "来源"])
+
+
+def environment_table(results: list[dict], summary: dict | None) -> pd.DataFrame:
+    """What the figures were made with: every distinct version, processor and fingerprint among the runs."""
+    found: dict[str, set] = {}
+    for result in results:
+        for name, version in result["versions"].items():
+            found.setdefault(name, set()).add(version)
+        found.setdefault("处理器", set()).add(f"{result['processor']}，{result['threads']}线程")
+        found.setdefault("数据指纹（随种子而异）", set()).add(result["data"]["fingerprint"])
+    if not results and summary:
+        found["数据指纹（随种子而异）"] = {summary["fingerprint"]}
+    return pd.DataFrame(
+        [(name, "；".join(sorted(values))) for name, values in found.items()] or [(MISSING, MISSING)],
+        columns=["项目", "取值"],
+    )
+
+
+def runs_table(results: list[dict]) -> pd.DataFrame:
+    """A row per run: chosen epoch, validation and test figures, time."""
+    rows = [
+        {
+            "运行": f"`{result['run_id']}`",
+            "选中的轮": result["best_epoch"],
+            "验证损失": f"{result['valid']['loss']:.4f}",
+            "验证准确率（%）": result["valid"]["accuracy"] * 100,
+            "测试准确率（%）": accuracy_text([result]),
+            "用时（分）": result["seconds"] / 60,
+        }
+        for result in results
+    ]
+    return pd.DataFrame(rows)
+
+
+def confusion_matrix(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(2, 2) counts: rows true negative/positive, columns judged negative/positive."""
+    right = np.asarray(labels, dtype=int), np.asarray(probability) > 0.5
+    return np.histogram2d(*right, bins=(2, 2), range=((0, 1), (0, 1)))[0].astype(int)
+
+
+def calibration(labels: np.ndarray, probability: np.ndarray, n_bins: int = 10) -> tuple[float, float]:
+    """Expected calibration error over bins of equal width (Naeini et al. 2015), and the Brier score."""
+    bins = np.minimum((probability * n_bins).astype(int), n_bins - 1)
+    error = sum(
+        abs(probability[bins == at].mean() - labels[bins == at].mean()) * (bins == at).mean() for at in set(bins)
+    )
+    return float(error), float(np.mean((probability - labels) ** 2))

@@ -1,0 +1,1 @@
+"""Training classifiers: the loop, runs, the grid, the linear model."""
