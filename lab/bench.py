@@ -154,7 +154,7 @@ def epoch(config: Config, n_threads: int) -> dict:
     at = time.perf_counter()
     loop.train_epoch(model, adam, prepared.train, config, 1)
     seconds = time.perf_counter() - at
-    loop.evaluate(model, prepared.valid, torch.device("cpu"))
+    loop.evaluate(model, prepared.valid)
     return dict(
         base=config.MODEL_BASE,
         layers=config.N_LAYERS,

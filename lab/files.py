@@ -134,6 +134,10 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file; a broken one is a ``LabError`` that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise LabError(f"文件{path}不是完整的JSON（{error}）。删除它后重新运行即可再生成。") from error
+
+
+def _refuse(constant: str):
+    raise ValueError(f"含有{constant}")

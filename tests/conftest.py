@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # The user's real data, where LAB_DATA names a folder that has them; read before any test changes the variable.
 REAL_DATA = files.source_dir() if os.environ.get("LAB_DATA") and list(files.source_dir().glob("aclImdb*")) else None
 
+TIMES = {"seconds", "finished", "memory"}  # what a result file owes to the clock and the machine's load
+
 GOOD = "good great lovely brilliant moving".split()
 BAD = "bad awful boring dull terrible".split()
 PLAIN = "the film is a story of two people in town and it was shot there".split()
@@ -44,6 +46,12 @@ def write_corpus(folder: Path, per_class: int = 20, seed: int = 0) -> Path:
     (folder / "aclImdb" / "train" / "unsup").mkdir()
     (folder / "aclImdb" / "train" / "unsup" / "0_0.txt").write_text("A film of nobody.")
     return folder
+
+
+def timeless(result: dict) -> dict:
+    """The result without what depends on the clock."""
+    history = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in result["history"]]
+    return {name: value for name, value in result.items() if name not in TIMES} | {"history": history}
 
 
 def write_vectors(path: Path, dim: int = 50, words: list[str] | None = None) -> Path:

@@ -213,7 +213,7 @@ def verdicts(results: Iterable[dict], settings: Config | None = None) -> pd.Data
         for name, word in dict(support="支持", against="相反").items():
             row[name] = int((own["outcome"] == word).sum())
         row["counterexamples"] = own[own["outcome"] == "相反"]
-        row["untested"] = MISSING if (own["outcome"] == MISSING).any() else NOT_COMPARABLE
+        row["untested"] = NOT_COMPARABLE if (own["outcome"] == NOT_COMPARABLE).any() else MISSING
         row["single"] = bool((own["outcome"] == "单个种子").any())
         rows.append(row)
     frame = pd.DataFrame(rows)

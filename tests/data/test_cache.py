@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lab import files
 from lab.config import Config
 from lab.data import cache, summary, text, vectors
-from lab.data.reviews import PARTS, Reviews, batches, make_batch, micro_batches
+from lab.data.reviews import PARTS, Reviews, batches
 from lab.errors import LabError
 
 CONFIG = Config(EMBEDDING_DIM=50)
@@ -257,18 +257,3 @@ def test_real_reviews(home, monkeypatch):
     assert facts["repeated"] == 50_000 - 49_582  # distinct labelled texts of aclImdb
     _, vector_facts = vectors.load(Config(), dataset)
     assert vector_facts["covered_tokens"] > 0.8
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 80))
-def test_portions_hold_each_review_once(lengths, most):
-    reviews = made_of(lengths)
-    batch = make_batch(reviews, np.arange(reviews.n))
-    parts = list(micro_batches(batch, most))
-    assert sorted(place for part in parts for place in part.index) == list(range(reviews.n))
-    for part in parts:
-        assert part.lengths.sum() <= most or len(part.index) == 1
-        assert len(part.tokens) == part.lengths.max()
-        for column, place in enumerate(part.index):
-            np.testing.assert_array_equal(part.tokens[: part.lengths[column], column], reviews[place])
-            assert part.labels[column] == reviews.labels[place]

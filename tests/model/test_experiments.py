@@ -56,7 +56,10 @@ def test_measure_is_relative_and_below_the_bound(kind):
 
 def test_an_open_gate_keeps_what_a_plain_rnn_forgets():
     x, labels = torch.randn(60, 8, 16), torch.ones(8)
-    left = {kind: experiments.measure(*experiments.layer(kind, 16, 32, 0, 4), x, labels)["norms"][-1] for kind in principles.NAMES}
+    left = {
+        kind: experiments.measure(*experiments.layer(kind, 16, 32, 0, 4), x, labels)["norms"][-1]
+        for kind in principles.NAMES
+    }
     assert left["sigmoid"] < left["tanh"] < left["orthogonal"]
     assert left["tanh"] < 1e-6 < 1e-3 < left["open"]
 
@@ -121,10 +124,10 @@ def test_kept_data_is_rounded_and_of_real_reviews_only(home):
 def test_the_report_draws_from_the_tracked_data(name):
     data = principles.load(name)
     for picture in FILES[name]:
-        fig = getattr(theory, f"draw_{picture}")(data)
+        fig = getattr(principles, f"draw_{picture}")(data)
         assert fig.axes
         plt.close(fig)
-        sentence = getattr(theory, f"say_{picture}")(data)
+        sentence = getattr(principles, f"say_{picture}")(data)
         assert "\n" not in sentence
         assert not any(wrong in sentence for wrong in ("nan", "None", "inf"))
 

@@ -8,25 +8,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import timeless
 
 from lab import files, record
 from lab.config import Config
 from lab.data import cache
-from lab.data.reviews import make_batch, micro_batches
+from lab.data.reviews import make_batch
 from lab.engine import micro_batches
 from lab.errors import LabError
 from lab.model import classifier
-from lab.results import evidence
 from lab.training import loop, runs
 
 SMALL = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=3, LEARNING_RATE=0.01, DEVICE="cpu")
-TIMES = {"seconds", "finished", "memory"}
-
-
-def timeless(result: dict) -> dict:
-    """The result without what depends on the clock."""
-    history = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in result["history"]]
-    return {name: value for name, value in result.items() if name not in TIMES} | {"history": history}
 
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
@@ -40,7 +33,7 @@ def test_two_runs_give_the_same_result_file(corpus, base):
 
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
-def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch):
+def test_micro_batches_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch):
     config = Config(MODEL_BASE=base, N_LAYERS=2, BIDIRECTIONAL=True, **SMALL)
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
@@ -48,9 +41,9 @@ def test_portions_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch
     batch = make_batch(dataset.train, np.arange(20))
     loss = F.binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
     whole = torch.autograd.grad(loss, list(model.parameters()))
-    monkeypatch.setattr(train, "ROOM", 2**14)
-    assert 1 < len(list(micro_batches(batch, micro_batches.portion(model)))) < 20
-    assert micro_batches.take_gradient(model, batch) == pytest.approx(loss.item(), rel=1e-5)
+    monkeypatch.setattr(micro_batches, "ROOM", 2**14)
+    assert 1 < len(list(micro_batches.micro_batches(model, batch))) < 20
+    assert micro_batches.backward(model, batch, loop.loss_sum) == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), whole, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -62,7 +55,7 @@ def test_gradient_norms_are_those_before_clipping(corpus, clip):
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    micro_batches.take_gradient(model, make_batch(dataset.train, np.arange(32)))
+    micro_batches.backward(model, make_batch(dataset.train, np.arange(32)), loop.loss_sum)
     expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
     _, norms = loop.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
     assert norms == pytest.approx([expected], rel=1e-4)
@@ -94,11 +87,11 @@ def test_the_lowest_validation_loss_is_tested(corpus):
     dataset = cache.load(config)
     _, model, vocabulary = runs.load_run(runs.run_folder(config))
     assert vocabulary == dataset.vocabulary
-    valid = loop.evaluate(model, dataset.valid, torch.device("cpu"))
+    valid = loop.evaluate(model, dataset.valid)
     assert valid["loss"] == pytest.approx(min(losses), abs=1e-6)
-    test = loop.evaluate(model, dataset.test, torch.device("cpu"))
+    test = loop.evaluate(model, dataset.test)
     assert test["accuracy"] == result["test"]["accuracy"]
-    np.testing.assert_array_equal(evidence.unpack(result), test["right"])
+    np.testing.assert_array_equal(record.right(result), test["right"])
     np.testing.assert_allclose(record.probabilities(result), test["probability"], atol=1e-3)
 
 
@@ -109,7 +102,7 @@ def test_evaluation_against_one_review_at_a_time(corpus):
     model = classifier.build(
         config, np.random.default_rng(0).normal(size=(len(dataset.vocabulary), 50)).astype("f4")
     ).eval()
-    found = loop.evaluate(model, dataset.test, torch.device("cpu"))
+    found = loop.evaluate(model, dataset.test)
     with torch.no_grad():
         logits = []
         for index in range(dataset.test.n):
@@ -140,7 +133,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at):
             raise Stop
         return real(model, optimizer, reviews, config, epoch)
 
-    monkeypatch.setattr(train, "train_epoch", stopping)
+    monkeypatch.setattr(loop, "train_epoch", stopping)
     with pytest.raises(Stop):
         runs.run(config)
     assert not path.exists()
@@ -201,7 +194,7 @@ def test_training_imports_neither_spacy_nor_torchtext(corpus):
         "sys.modules['spacy'] = sys.modules['torchtext'] = None  # any import of them fails\n"
         "import importlib.util; find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name in ('spacy', 'torchtext') else find(name, *rest)\n"
-        "from lab import train; from lab.config import Config\n"
+        "from lab.training import runs; from lab.config import Config\n"
         f"runs.run(Config(**{SMALL!r}))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import timeless
 from safetensors.torch import load_file
-from test_train import timeless
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -18,11 +18,11 @@ from lab.config import Config, LanguageConfig
 from lab.data import cache, text, vectors
 from lab.data.reviews import EOS_ID
 from lab.errors import LabError
-from lab.language import ngram, training
-from lab.language.model import ClassSoftmax, LanguageModel, as_text, build, write
+from lab.language import ngram, runs, training
+from lab.language.model import ClassSoftmax, LanguageModel, as_text, build, generate
 from lab.model import classifier
 from lab.results import perplexity
-from lab.training import runs
+from lab.training import runs as classifier_runs
 
 SMALL = dict(
     EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=4, BPTT_LEN=5, MAX_TOKENS=2000, LEARNING_RATE=0.01, DEVICE="cpu"
@@ -69,11 +69,11 @@ def test_tied_model_has_one_matrix_for_both_ends():
 
 
 def test_streams_hold_the_text_in_order_and_targets_are_the_next_words():
-    stream = training.arrange(np.arange(23), 2)  # (11, 2), the last word is left out
+    stream = training.batchify(np.arange(23), 2)  # (11, 2), the last word is left out
     assert stream[:, 0].tolist() == list(range(11))
     assert stream[:, 1].tolist() == list(range(11, 22))
     assert training.steps_per_pass(stream, 5) == 2
-    seen = [training.piece(stream, step, 5) for step in range(3)]
+    seen = [training.get_batch(stream, step, 5) for step in range(3)]
     assert [first for _, _, first in seen] == [True, False, True]
     assert torch.cat([inputs for inputs, _, _ in seen[:2]])[:, 0].tolist() == list(range(10))
     for inputs, targets, _ in seen:
@@ -82,7 +82,7 @@ def test_streams_hold_the_text_in_order_and_targets_are_the_next_words():
 
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_one_long_piece_gives_the_same_loss_as_several(base):
-    stream = training.arrange(np.random.default_rng(0).integers(1, 30, 3 * 61), 3)
+    stream = training.batchify(np.random.default_rng(0).integers(1, 30, 3 * 61), 3)
 
     def loss(length, model=None):
         model = model or small_model(base)
@@ -109,7 +109,7 @@ def test_one_long_piece_gives_the_same_loss_as_several(base):
 def test_gradient_ends_where_the_piece_begins():
     model = small_model("LSTM")
     _, state = model(torch.randint(1, 30, (4, 3)))
-    kept = training.unpack(state)
+    kept = training.detach_state(state)
     assert len(kept) == 2
     assert not any(part.requires_grad for part in kept)
 
@@ -219,7 +219,7 @@ def test_interval_covers_the_true_value_as_often_as_it_says():
 @pytest.mark.parametrize("base", ["RNN", "LSTM"])
 def test_training_learns_and_repeats_itself(corpus, base):
     config = LanguageConfig(MODEL_BASE=base, N_LAYERS=2, DROPOUT=0.2, **SMALL | dict(MAX_TOKENS=4000))
-    result = training.run(config)
+    result = runs.run(config)
     path = files.result_path("aclImdb", config.run_id)
     assert files.read_json(path) == result
     assert result["kind"] == "language_model"
@@ -228,14 +228,14 @@ def test_training_learns_and_repeats_itself(corpus, base):
     assert result["valid"]["n_tokens"] == result["data"]["tokens"]["valid"]
     json.dumps(result, allow_nan=False)
     path.unlink()
-    assert timeless(training.run(config)) == timeless(result)
+    assert timeless(runs.run(config)) == timeless(result)
 
     # The weights on disk give the stored marks, and the marks of single reviews add up.
-    _, model, vocabulary = training.load_run(runs.run_folder(config))
+    _, model, vocabulary = runs.load_run(classifier_runs.run_folder(config))
     loaded = cache.load_language(config)
     assert vocabulary == loaded.vocabulary
     assert training.perplexity(training.losses(model, loaded.valid)) == pytest.approx(result["valid"]["perplexity"])
-    loss, tokens = perplexity.unpack_marks(result["valid"])
+    loss, tokens = record.review_losses(result["valid"])
     np.testing.assert_array_equal(tokens, loaded.valid.lengths)
     assert perplexity.interval(loss, tokens)[0] == pytest.approx(result["valid"]["perplexity"], rel=1e-5)
 
@@ -246,7 +246,7 @@ class Stop(Exception):
 
 def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
     config = LanguageConfig(DROPOUT=0.3, **SMALL)
-    whole = training.run(config)
+    whole = runs.run(config)
     files.result_path("aclImdb", config.run_id).unlink()
     real, starts = training.train_steps, []
 
@@ -256,16 +256,16 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch):
             raise Stop
         return real(model, optimizer, stream, span, *rest)
 
-    monkeypatch.setattr(language, "train_steps", stopping)
+    monkeypatch.setattr(training, "train_steps", stopping)
     with pytest.raises(Stop):
-        training.run(config)
-    assert timeless(training.run(config)) == timeless(whole)
+        runs.run(config)
+    assert timeless(runs.run(config)) == timeless(whole)
     assert len(starts) == 21  # one of the 20 spans was begun twice
-    assert not list(runs.run_folder(config).glob("checkpoint*"))
+    assert not list(classifier_runs.run_folder(config).glob("checkpoint*"))
 
 
 def test_the_budget_is_never_exceeded_and_text_is_read_at_most_so_often(corpus):
-    stream = training.arrange(cache.load_language(LanguageConfig()).train.tokens, 4)
+    stream = training.batchify(cache.load_language(LanguageConfig()).train.tokens, 4)
     per_pass = training.steps_per_pass(stream, 5)
     assert training.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=119)), stream) == 5
     assert training.n_steps(LanguageConfig(**SMALL | dict(MAX_TOKENS=10**9, N_EPOCHS=3)), stream) == 3 * per_pass
@@ -273,16 +273,17 @@ def test_the_budget_is_never_exceeded_and_text_is_read_at_most_so_often(corpus):
 
 def test_comparison_holds_every_model_on_the_same_text(corpus):
     for base in ("RNN", "LSTM"):
-        training.run(LanguageConfig(MODEL_BASE=base, **SMALL))
+        runs.run(LanguageConfig(MODEL_BASE=base, **SMALL))
     ngram.run(LanguageConfig(**SMALL))
-    training.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
-    results = record.load_results("aclImdb", "language_model", "ngram")
+    runs.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
+    results = record.load("aclImdb", "language_model", "ngram")
     table = perplexity.comparison(results)
-    assert [name[:4] for name in table["模型"]] == ["一元模型", "三元模型", "LSTM", "RNN（"]
-    assert table["与三元模型之比"][1] == "1.000 [1.000, 1.000]"
+    assert [name[:4] for name in table["模型"]] == ["一元语法", "三元语法", "LSTM", "RNN（"]
+    assert table["与三元语法模型之比"][1] == "1.000 [1.000, 1.000]"
     assert set(table["种子"]) == {2077}
     assert sorted(perplexity.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
-        f"{name}（{value:.1f}）" for name, value in zip(("三元模型", "LSTM", "RNN"), table["困惑度"][1:], strict=True)
+        f"{name}（{value:.1f}）"
+        for name, value in zip(("三元语法模型", "LSTM", "RNN"), table["困惑度"][1:], strict=True)
     )
     another = {**results[0], "config": {**results[0]["config"], "SEED": 1}}
     assert "，2个种子的均值" in perplexity.sentence([*results, another])
@@ -306,10 +307,10 @@ def test_bad_parameters_are_one_line(values, reason):
 
 def test_too_little_text_is_one_line(corpus):
     with pytest.raises(LabError, match=r"训练文本太短.*BATCH_SIZE=100"):
-        training.run(LanguageConfig(**SMALL | dict(BATCH_SIZE=100, BPTT_LEN=20)))
+        runs.run(LanguageConfig(**SMALL | dict(BATCH_SIZE=100, BPTT_LEN=20)))
     (corpus / "aclImdb/train/unsup/0_0.txt").unlink()
     with pytest.raises(LabError, match=r"没有train/unsup的影评"):
-        training.run(LanguageConfig(**SMALL | dict(SEED=1)))
+        runs.run(LanguageConfig(**SMALL | dict(SEED=1)))
 
 
 # Writing
@@ -317,11 +318,11 @@ def test_too_little_text_is_one_line(corpus):
 
 def test_writing_depends_on_the_seed_alone_and_keeps_to_its_limits():
     model, vocabulary = small_model().eval(), ["<pad>", "<unk>", "<eos>", *(f"w{at}" for at in range(27))]
-    first = write(model, vocabulary, temperature=2.0, seed=1)
-    assert first == write(model, vocabulary, temperature=2.0, seed=1)
-    assert first != write(model, vocabulary, temperature=2.0, seed=2)
+    first = generate(model, vocabulary, temperature=2.0, seed=1)
+    assert first == generate(model, vocabulary, temperature=2.0, seed=1)
+    assert first != generate(model, vocabulary, temperature=2.0, seed=2)
     for top_k in (0, 1, 5, 30):
-        written = write(model, vocabulary, top_k=top_k, length=40)
+        written = generate(model, vocabulary, top_k=top_k, length=40)
         assert len(written.split()) <= 40
         assert not {"<pad>", "<unk>", "<eos>"} & set(written.split())
 
@@ -334,13 +335,13 @@ def test_writing_depends_on_the_seed_alone_and_keeps_to_its_limits():
             break
         tokens.append(token)
         expected.append(vocabulary[token])
-    assert write(model, vocabulary, top_k=1, length=10).split() == expected
+    assert generate(model, vocabulary, top_k=1, length=10).split() == expected
 
 
 @pytest.mark.parametrize("values", [dict(temperature=0), dict(temperature=float("nan")), dict(top_k=-1)])
 def test_limits_of_writing_are_one_line(values):
     with pytest.raises(LabError, match=r"TEMPERATURE|TOP_K"):
-        write(small_model(), [str(at) for at in range(30)], **values)
+        generate(small_model(), [str(at) for at in range(30)], **values)
 
 
 def test_text_is_put_together_as_it_was():
@@ -355,15 +356,15 @@ def test_text_is_put_together_as_it_was():
 
 def test_classifier_starts_from_the_language_model_word_by_word(corpus):
     source = LanguageConfig(MODEL_BASE="LSTM", VOCAB_SIZE=30, **SMALL)
-    training.run(source)
-    weights = load_file(runs.run_folder(source) / "model.safetensors")
+    runs.run(source)
+    weights = load_file(classifier_runs.run_folder(source) / "model.safetensors")
     config = Config(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
     dataset = cache.load(config)
     table, _ = vectors.load(config, dataset)
     model = classifier.build(config, table)
-    shared = runs.start_from(runs.language_model(config), model, dataset.vocabulary)
+    shared = classifier_runs.start_from(classifier_runs.language_model(config), model, dataset.vocabulary)
 
-    known = runs.read_vocabulary(runs.run_folder(source))
+    known = classifier_runs.read_vocabulary(classifier_runs.run_folder(source))
     assert shared == len(set(known) & set(dataset.vocabulary) - {"<pad>"})
     assert 0 < shared < len(dataset.vocabulary) - 1
     for number, word in enumerate(dataset.vocabulary):
@@ -377,16 +378,16 @@ def test_classifier_starts_from_the_language_model_word_by_word(corpus):
 
 def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
     source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
-    training.run(source)
+    runs.run(source)
     config = Config(
         MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=1, PRETRAINED=source.run_id
     )
-    result = runs.run(config)
+    result = classifier_runs.run(config)
     assert result["run_id"].endswith(f"-pre-{source.run_id}")
     assert result["pretrained"]["run_id"] == source.run_id
-    assert runs.find_run("aclImdb").name == config.run_id  # a language model's loss is no classifier's
+    assert classifier_runs.find_run("aclImdb").name == config.run_id  # a language model's loss is no classifier's
     with pytest.raises(LabError, match=r"已有：.*lstm-1x1"):
-        runs.find_run("aclImdb", source.run_id)
+        classifier_runs.find_run("aclImdb", source.run_id)
 
 
 @pytest.mark.parametrize(
@@ -402,12 +403,14 @@ def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
 )
 def test_a_language_model_that_does_not_fit_is_one_line(corpus, values, reason):
     source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
-    folder = runs.run_folder(source)
+    folder = classifier_runs.run_folder(source)
     model = build(source, np.zeros((30, 50), dtype="f4"))
-    runs.save_weights(folder, source, {name: value.clone() for name, value in model.state_dict().items()}, [])
+    classifier_runs.save_weights(
+        folder, source, {name: value.clone() for name, value in model.state_dict().items()}, []
+    )
     fitting = dict(MODEL_BASE="LSTM", EMBEDDING_DIM=50, HIDDEN_DIM=8, PRETRAINED=source.run_id)
     with pytest.raises(LabError, match=reason) as caught:
-        runs.run(Config(**fitting | values))
+        classifier_runs.run(Config(**fitting | values))
     assert "\n" not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 
 import psutil
-from test_train import timeless
+from conftest import timeless
 
 from lab import files
 from lab.config import Config

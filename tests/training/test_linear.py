@@ -1,69 +1,33 @@
-"""The linear control against scikit-learn's own vectorizer on the text, end to end and part by part."""
+"""The linear control against scikit-learn's own vectorizer on the text, end to end."""
 
 from __future__ import annotations
 
 import base64
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from conftest import TIMES
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from lab import files
+from lab import files, record
 from lab.config import Config
 from lab.data import cache
-from lab.data.reviews import Reviews
-from lab.results import evidence
 from lab.training import linear
 
-REVIEWS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=12)
+
+def test_terms_are_words_and_pairs_of_neighbours():
+    assert linear.terms([3, 1, 3]) == ["3", "1", "3", "3 1", "1 3"]
+    assert linear.terms([7]) == ["7"]
 
 
-def as_reviews(reviews):
-    """``Reviews`` of lists of word numbers."""
-    n = len(reviews)
-    return Reviews(
-        np.array([token for review in reviews for token in review], dtype=np.int32),
-        np.concatenate([[0], np.cumsum([len(review) for review in reviews])]).astype(np.int64),
-        labels=np.arange(n, dtype=np.uint8) % 2,
-        numbers=np.arange(n, dtype=np.int32),
-        ratings=np.ones(n, dtype=np.uint8),
-        digests=np.arange(n, dtype=np.uint64),
-    )
-
-
-def words_and_pairs(review):
-    """The terms of a review, as the definition says."""
-    return [*review, *((a + 1) * 2**31 + b for a, b in pairwise(review))]
-
-
-@given(REVIEWS, REVIEWS)
-def test_counts_are_those_of_a_vectorizer(reviews, others):
-    reviews = [*reviews, [1, 2], [2]]  # "2" is a term at least: a vectorizer refuses to have none
-    terms, counts = linear.count_terms(as_reviews(reviews))
-    again, unseen = linear.count_terms(as_reviews(others), terms)
-    vectorizer = CountVectorizer(analyzer=words_and_pairs, min_df=linear.MIN_REVIEWS)
-    expected = vectorizer.fit_transform(reviews)
-    assert terms.tolist() == vectorizer.get_feature_names_out().tolist()
-    assert (counts.toarray() == expected.toarray()).all()
-    assert again is terms
-    assert (unseen.toarray() == vectorizer.transform(others).toarray()).all()
-
-
-def test_no_pair_reaches_across_two_reviews():
-    terms, counts = linear.count_terms(as_reviews([[1, 2], [1, 2], [2, 1]]))
-    assert terms.tolist() == [1, 2, 2 * 2**31 + 2]  # "1", "2", "1 2"; "2 1" stands in one review only
-    assert counts.toarray().tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 0]]
-
-
-def test_the_largest_vocabulary_fits():
-    top = 10_000_001  # VOCAB_SIZE at its limit, and the special words
-    terms, _ = linear.count_terms(as_reviews([[top, top], [top, top]]))
-    assert terms.tolist() == [top, (top + 1) * 2**31 + top]
+def timeless(result):
+    """The result without what differs from run to run."""
+    result = json.loads(json.dumps({name: value for name, value in result.items() if name not in TIMES}))
+    for candidate in result["tried"]:
+        candidate.pop("seconds")
+    return result
 
 
 def test_measure_by_hand():
@@ -105,15 +69,6 @@ def lab_home(corpus, monkeypatch):
     return texts
 
 
-def timeless(result):
-    """The result without what differs from run to run."""
-    result = json.loads(json.dumps(result))
-    result.pop("seconds"), result.pop("finished"), result.pop("memory")
-    for candidate in result["tried"]:
-        candidate.pop("seconds")
-    return result
-
-
 def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
     config = Config(SEED=5)
     result = linear.run(config)
@@ -135,7 +90,7 @@ def test_run_agrees_with_scikit_learn_on_the_text(lab_home):
     # A word the training part lacks is left out here and <unk> there, which is no term, being in no review of it.
     assert result["terms"] == len(vectorizer.vocabulary_)
     assert probability == pytest.approx(model.predict_proba(unseen)[:, 1], abs=1e-3)
-    assert evidence.unpack(result).tolist() == right.tolist()
+    assert record.right(result).tolist() == right.tolist()
     assert result["test"]["accuracy"] == pytest.approx(right.mean())
     assert result["test"]["n"] == 120
     assert 0.6 < right.mean() < 0.95

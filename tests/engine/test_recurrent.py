@@ -155,9 +155,9 @@ def test_final_states_alone(base):
 VANISHING = """
 import sys, warnings
 import numpy, torch
-from lab.engine import recurrent
+from lab.engine import process, recurrent
 warnings.simplefilter("error")
-if "fused" in sys.argv: recurrent.tune_process()
+if "fused" in sys.argv: process.tune()
 torch.set_num_threads(2)
 torch.manual_seed(5)
 rnn, x = torch.nn.RNN(64, 64), torch.randn(600, 64, 64, requires_grad=True)
