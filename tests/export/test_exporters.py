@@ -26,7 +26,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from pypdf import PdfReader
 
 from lab.errors import LabError
-from lab.export import exporters, figures
+from lab.export import exporters, figures, tree
 
 FORMULAS = [
     r"$\delta_{t,k} = \prod_{\tau=k}^{t-1}\big(\mathrm{diag}(f'(z_\tau))\,U^\top\big)\,\delta_{t,t}$",
@@ -382,9 +382,9 @@ def test_any_text_survives_a_table(cells):
     cells = [" ".join(cell.split()) or "x" for cell in cells]
     frame = pd.DataFrame([[figures.plain(cell) for cell in cells]], columns=list("abcd"))
     read = pypandoc.convert_text(figures.pipe_table(frame) + "\n", "json", format=exporters.MARKDOWN)
-    table = next(exporters.elements(json.loads(read), "Table"))
-    row = table["c"][4][0][3][0][1]
-    assert [exporters.plain_text(cell[4]) for cell in row] == cells
+    found = next(tree.elements(json.loads(read), "Table"))
+    row = found["c"][4][0][3][0][1]
+    assert [tree.plain_text(cell[4]) for cell in row] == cells
 
 
 def test_table_of_numbers_and_gaps():
