@@ -1,58 +1,132 @@
 """The report's two nbconvert exporters: one HTML file that loads nothing, one PDF without TeX, both through pandoc.
 
-The way of a notebook: ``pieces`` (cells and outputs as Markdown, HTML, listings) -> ``document`` (one pandoc tree:
+The way of a notebook: ``pieces`` (cells and outputs as clean HTML and listings) -> ``document`` (one pandoc tree:
 title, numbered captions, pictures) -> ``pandoc`` -> HTML, or Typst -> ``typeset`` -> PDF.
 
 ``nb.metadata["lab"]`` may hold the cover: ``title``, ``course``, ``author``, ``student_id``, ``date``, ``notice``; without
 a title it is the first heading of level 1, else the notebook's name.
 
 Cell tags: ``remove-cell``, ``parameters`` and ``injected-parameters`` leave nothing; ``remove-input`` and ``hide-input``
-no code; ``remove-output`` and ``hide-output`` no output.
+no code; ``remove-output`` and ``hide-output`` no output. nbconvert's own options (``--no-input``,
+``TemplateExporter.exclude_…``, ``TagRemovePreprocessor.…``) hold as well.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import re
+from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from nbconvert.exporters import Exporter
-from traitlets.config import Application
+from nbconvert.exporters.templateexporter import TemplateExporter
+from nbconvert.filters import strip_ansi
+from traitlets.config import Application, Config
 
 from lab.errors import LabError
-from lab.export.tools import TEMPLATES, font_face, pandoc, typeset
-from lab.export.tree import PICTURES, document, fit_tables, inline_pictures, keep_short_cells, text, wrap_blocks
+from lab.export.layout import for_page, for_print
+from lab.export.markup import cut_formulas, from_html, from_markdown
+from lab.export.pictures import PICTURES
+from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, typeset
+from lab.export.tree import document, elements, plain_text, text
 
-# What JupyterLab understands: CommonMark, GitHub's tables, formulas between dollars.
-MARKDOWN = (
-    "commonmark+pipe_tables+tex_math_dollars+strikeout+task_lists+footnotes+raw_html"
-    "+gfm_auto_identifiers+implicit_figures"
-)
 NO_CELL = {"remove-cell", "parameters", "injected-parameters"}
 NO_INPUT = {"remove-input", "hide-input"}
 NO_OUTPUT = {"remove-output", "hide-output"}
 HTML_LIMIT = 3_000_000  # bytes; a larger page is still written, with a warning
+# Outputs that live in JupyterLab only, by a part of their MIME type.
+LIVE = {
+    "plotly": "Plotly图",
+    "vega": "Vega图",
+    "bokeh": "Bokeh图",
+    "geo+json": "GeoJSON地图",
+    "widget-view": "交互控件",
+    "javascript": "JavaScript输出",
+    "application/pdf": "PDF文件",
+    "video/": "视频",
+    "audio/": "音频",
+}
+PROGRESS = re.compile(r"\d+%\s*\|.*\||\d+(?:it|B) ?\[\d\d:\d\d|\[\d\d:\d\d(?::\d\d)?<")  # tqdm's bars
+OBJECT = re.compile(r"<(?:IPython\.core\.display\.\w+|[\w.]+) object(?: at 0x[0-9a-f]+)?>")  # says nothing to a reader
 
 
-class LabExporter(Exporter):
-    """What both exporters share: the notebook in, a pandoc tree on, one Chinese line for every failure."""
+class LabExporter(TemplateExporter):
+    """What both exporters share: the notebook in, a pandoc tree on, one Chinese line for every failure.
+
+    Of ``TemplateExporter`` only the options are used, which nbconvert's command sets under its name.
+    """
+
+    @property
+    def default_config(self):
+        joined = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})  # a line may come in several pieces
+        joined.merge(super().default_config)
+        return joined
 
     def from_notebook_node(self, nb, resources=None, **kw):
         """Return the finished file's content and the resources; raises ``LabError``."""
-        nb, resources = super().from_notebook_node(nb, resources, **kw)
+        nb, resources = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
         try:
-            parts, media = pieces(nb)
+            parts, kept, media = self.pieces(nb)
             folder = Path(resources["metadata"].get("path") or ".")
-            tree = document(parts, media, cover=dict(nb.metadata.get("lab", {})), folder=folder)
+            tree, warnings = document(parts, kept, media, dict(nb.metadata.get("lab", {})), folder)
             tree["meta"].setdefault("title", text(resources["metadata"].get("name", "")))
+            shown = plain_text(tree) + "".join(code["c"][1] for code in elements(tree, "CodeBlock"))
+            for char in sorted(by_font(shown).get(None, ())):
+                warnings.append(f"字符{char}（U+{ord(char):04X}）没有字形，会显示为空框：请换一个字符。")
+            for warning in warnings:
+                self.log.warning(warning)
             return self.write(tree, media), resources
         except LabError as error:
             # nbconvert's own command would print a traceback; as a library (lab, Jupyter server) we raise.
             if Application.initialized() and Application.instance().name == "jupyter-nbconvert":
                 raise SystemExit(f"错误：{error}") from None
             raise
+
+    def convert(self, tree: dict, target: str, *options: str) -> str:
+        """Write the tree through pandoc."""
+        cells = {"".join(each["c"][1].split()): each.get("cell") for each in elements(tree, "Math")}
+        return pandoc(json.dumps(tree), "json", target, *options, cells=cells)
+
+    def pieces(self, nb) -> tuple[list[dict], list, dict[str, bytes]]:
+        """Return the notebook as a list of ``{kind, label, cell, format, text}``, formulas cut out, pictures by name.
+
+        ``kind`` is ``text``, ``code``, ``output``, or 图 or 表 for the caption of the piece before; ``format`` is
+        ``html``, ``verbatim`` or ``python``; ``cell`` counts from 1.
+        """
+        parts, kept, media = [], [], {}
+
+        def add(kind, form, content, label=""):
+            parts.append({"kind": kind, "label": label, "cell": number, "format": form, "text": content})
+
+        for number, cell in enumerate(nb.cells, 1):
+            tags = set(cell.metadata.get("tags", []))
+            if tags & NO_CELL:
+                continue
+            if cell.cell_type == "markdown" and not self.exclude_markdown:
+                source = attached(cell.source, cell.get("attachments", {}))
+                add("text", "html", from_markdown(source, kept))
+            if cell.cell_type == "raw" and not self.exclude_raw and cell.source.strip():
+                if shown := raw_cell(cell, kept):
+                    add("text", *shown)
+            if cell.cell_type != "code" or self.exclude_code_cell:
+                continue
+            hidden = self.exclude_input or tags & NO_INPUT or cell.get("transient", {}).get("remove_source")
+            if cell.source.strip() and not hidden:
+                add("code", "python", printable(cell.source))
+            for output in [] if self.exclude_output or tags & NO_OUTPUT else cell.outputs:
+                caption = output.get("metadata", {}).get("lab")
+                if caption:
+                    add(caption["kind"], "html", from_markdown(caption["caption"], kept), caption["label"])
+                    continue
+                try:
+                    shown = output_text(output, media, kept)
+                except (binascii.Error, TypeError, AttributeError):
+                    raise LabError(f"第{number}个单元格有一个输出损坏，不能读取：请重新运行这个单元格。") from None
+                if shown:
+                    add("output", *shown)
+        return parts, kept, media
 
 
 class LabHTMLExporter(LabExporter):
@@ -66,11 +140,10 @@ class LabHTMLExporter(LabExporter):
 
     def write(self, tree: dict, media: dict[str, bytes]) -> str:
         """The page's text."""
-        wrap_blocks(tree)
-        keep_short_cells(tree)
-        inline_pictures(tree, media)
-        options = ["--mathml", "--toc", "--toc-depth=3", "--template", str(TEMPLATES / "report.html")]
-        page = pandoc(json.dumps(tree), "json", "html", *options)
+        for_page(tree, media)
+        page = self.convert(
+            tree, "html", "--mathml", "--toc", "--toc-depth=3", "--template", str(TEMPLATES / "report.html")
+        )
         # pandoc sets \| as the sign of parallels, which Chinese fonts draw slanted: a norm's bars are another sign.
         page = re.sub(r'(form="(?:pre|post)fix">)∥', r"\1‖", page)
         page = page.replace("</head>", f"<style>{font_face(page)}</style>\n</head>", 1)
@@ -82,7 +155,7 @@ class LabHTMLExporter(LabExporter):
 
 
 class LabPDFExporter(LabExporter):
-    """A PDF set by Typst in the Noto CJK fonts of a wheel."""
+    """A PDF set by Typst in the Noto fonts of two wheels."""
 
     export_from_notebook = "实验报告PDF"
     output_mimetype = "application/pdf"
@@ -92,75 +165,76 @@ class LabPDFExporter(LabExporter):
 
     def write(self, tree: dict, media: dict[str, bytes]) -> bytes:
         """The PDF's bytes, the same for the same notebook."""
-        fit_tables(tree)
+        for_print(tree)
         options = ["--shift-heading-level-by=-1", "--syntax-highlighting=idiomatic"]
-        source = pandoc(json.dumps(tree), "json", "typst", *options, "--template", str(TEMPLATES / "report.typ"))
+        source = self.convert(tree, "typst", *options, "--template", str(TEMPLATES / "report.typ"))
         return typeset(source, media)
 
 
-# --- the notebook's pieces -------------------------------------------------------------------------------------------
+# --- cells and outputs -----------------------------------------------------------------------------------------------
 
 
-def pieces(nb) -> tuple[list[dict], dict[str, bytes]]:
-    """Return the notebook as a list of ``{kind, label, format, text}`` and its pictures by name.
+def raw_cell(cell, kept: list) -> tuple[str, str] | None:
+    """A raw cell by its format; None where it is meant for another exporter, as nbconvert has it."""
+    form = cell.metadata.get("format") or cell.metadata.get("raw_mimetype") or "text/plain"
+    if form == "text/markdown":
+        return "html", from_markdown(cell.source, kept)
+    if form == "text/html":
+        return "html", from_html(cell.source, kept)[0]
+    return ("verbatim", printable(cell.source)) if form == "text/plain" else None
 
-    ``kind`` is ``text``, ``code``, ``output``, or 图 or 表 for the caption of the piece before.
+
+def output_text(output, media: dict[str, bytes], kept: list) -> tuple[str, str] | None:
+    """Return ``(format, text)`` of an output's best static form and put its picture into ``media``.
+
+    What only JupyterLab can show is named. None is for progress bars and what is empty in JupyterLab too.
     """
-    parts, media = [], {}
-
-    def add(kind, form, content, label=""):
-        parts.append({"kind": kind, "label": label, "format": form, "text": content + "\n"})
-
-    for cell in nb.cells:
-        tags = set(cell.metadata.get("tags", []))
-        if tags & NO_CELL:
-            continue
-        if cell.cell_type == "markdown":
-            add("text", MARKDOWN, attached(display_math(cell.source), cell.get("attachments", {})))
-        if cell.cell_type != "code":
-            continue
-        if cell.source.strip() and not tags & NO_INPUT:
-            add("code", "python", cell.source)
-        for output in [] if tags & NO_OUTPUT else cell.outputs:
-            caption = output.get("metadata", {}).get("lab")
-            if caption:
-                add(caption["kind"], MARKDOWN, caption["caption"], caption["label"])
-            elif content := output_text(output, media):
-                add("output", *content)
-    return parts, media
-
-
-def output_text(output, media: dict[str, bytes]) -> tuple[str, str] | None:
-    """Return ``(format, text)`` of an output and put its picture into ``media``; None where a report shows nothing."""
-    if output.output_type == "stream":  # of stderr nothing: progress bars and warnings
-        return ("verbatim", terminal(output.text)) if output.name == "stdout" and output.text.strip() else None
+    if output.output_type == "stream":
+        lines = terminal(joined(output.text)).split("\n")
+        if output.name == "stderr":
+            lines = [line for line in lines if not PROGRESS.search(line)]
+        return ("verbatim", "\n".join(lines)) if "".join(lines).strip() else None
     if output.output_type == "error":
         return "verbatim", terminal(f"{output.ename}: {output.evalue}")
     data = output.data
-    if "application/vnd.jupyter.widget-view+json" in data:
-        return None
-    if "text/markdown" in data:
-        return MARKDOWN, display_math(data["text/markdown"])
+    live = [(mime, kind) for mime in data for part, kind in LIVE.items() if part in mime]
+    if content := joined(data.get("text/markdown", "")).strip():
+        return "html", from_markdown(content, kept)
     for mime, suffix in PICTURES.items():
         if mime in data:
             name = f"picture-{len(media) + 1}.{suffix}"
-            media[name] = data[mime].encode() if suffix == "svg" else base64.b64decode(data[mime])
+            content = joined(data[mime])
+            media[name] = content.encode() if suffix == "svg" else base64.b64decode(content)
             width = output.metadata.get(mime, {}).get("width")
             return "html", f'<img src="{name}"' + (f' width="{width}">' if width else ">")
-    if "text/html" in data:
-        return "html", data["text/html"]
-    if "text/latex" in data:
-        return MARKDOWN, display_math(data["text/latex"])
-    return ("verbatim", terminal(data["text/plain"])) if data.get("text/plain", "").strip() else None
+    if source := joined(data.get("text/html", "")):
+        page, seen = from_html(source, kept)
+        if seen:
+            return "html", page
+        if "<script" in source:
+            live.append(("text/html", "网页脚本"))
+    if content := joined(data.get("text/latex", "")).strip():
+        return "html", f"<p>{escape(cut_formulas(content, kept), quote=False)}</p>"
+    plain = terminal(joined(data.get("text/plain", "")))
+    if any(kind == "交互控件" for _, kind in live) and plain.strip():
+        return None if PROGRESS.search(plain) else ("verbatim", plain)
+    if live:
+        mime, kind = live[0]
+        return "html", f"<p>〔此处有{kind}（{mime}），笔记本里没有它的静态图片，报告无法显示。〕</p>"
+    for mime, content in data.items():
+        if mime.endswith("json"):
+            return "verbatim", printable(json.dumps(content, ensure_ascii=False, indent=2))
+    if plain.strip() and not OBJECT.fullmatch(plain.strip()):
+        return "verbatim", plain
+    strange = [mime for mime in data if mime not in ("text/plain", "text/html", "text/markdown", "text/latex")]
+    if strange:
+        return "html", f"<p>〔此处有{escape(strange[0])}类型的输出，报告无法显示。〕</p>"
+    return ("verbatim", plain) if plain.strip() and "text/html" not in data else None
 
 
-def display_math(source: str) -> str:
-    r"""Put dollars round a bare ``\begin{align}`` … ``\end{align}``, which Jupyter sets and Markdown does not know."""
-    bare = r"^\\begin\{((?:align|equation|gather|eqnarray|multline)\*?)\}.*?\\end\{\1\}"
-    whole = rf"^```.*?^```|\$\$.*?\$\$|{bare}"  # listings and formulas that have their dollars stay as they are
-    return re.sub(
-        whole, lambda found: f"$$\n{found[0]}\n$$" if found[1] else found[0], source, flags=re.MULTILINE | re.DOTALL
-    )
+def joined(content) -> str:
+    """The text of an output, which a notebook file may hold as a list of lines."""
+    return "".join(content) if isinstance(content, list) else str(content)
 
 
 def attached(source: str, attachments: dict) -> str:
@@ -168,11 +242,16 @@ def attached(source: str, attachments: dict) -> str:
     for name, data in attachments.items():
         mime, content = next(iter(data.items()))
         for written in (name, quote(name)):
-            source = source.replace(f"(attachment:{written})", f"(data:{mime};base64,{content})")
+            source = source.replace(f"(attachment:{written})", f"(data:{mime};base64,{joined(content)})")
     return source
 
 
 def terminal(content: str) -> str:
     """What a terminal would show in the end: no colour codes, only the last state of a line that was overwritten."""
-    content = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", content)
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in content.rstrip().split("\n"))
+    lines = strip_ansi(content).rstrip().split("\n")
+    return printable("\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines))
+
+
+def printable(content: str) -> str:
+    """``content`` without control characters other than tabs and line ends."""
+    return re.sub(r"[^\t\n -\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", content)
