@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import unicodedata
 
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -54,7 +55,12 @@ def words(file: BeautifulSoup | PdfReader) -> str:
         text = "\n".join(each.extract_text() for each in file.pages)
     else:
         text = file.get_text()
-    return re.sub(r"[\s\u200b\u2006]", "", text)
+    return squeeze(text)
+
+
+def squeeze(text: str) -> str:
+    """Text without blanks, and without the slant that Typst gives to letters in formulas."""
+    return re.sub(r"[\s\u200b]", "", unicodedata.normalize("NFKC", text))
 
 
 def outline(file: PdfReader) -> list[tuple[int, str]]:
@@ -65,6 +71,6 @@ def outline(file: PdfReader) -> list[tuple[int, str]]:
             if isinstance(each, list):
                 yield from walk(each, level + 1)
             else:
-                yield level, re.sub(r"[\s\u200b\u2006]", "", each.title)
+                yield level, squeeze(each.title)
 
     return list(walk(file.outline, 1))
