@@ -102,7 +102,8 @@ class LabExporter(TemplateExporter):
 
         for number, cell in enumerate(nb.cells, 1):
             tags = set(cell.metadata.get("tags", []))
-            if tags & NO_CELL:
+            bare = cell.metadata.get("transient", {}).get("remove_source")  # set by nbconvert's TagRemovePreprocessor
+            if tags & NO_CELL or (bare and cell.cell_type != "code"):
                 continue
             if cell.cell_type == "markdown" and not self.exclude_markdown:
                 source = attached(cell.source, cell.get("attachments", {}))
@@ -112,7 +113,7 @@ class LabExporter(TemplateExporter):
                     add("text", *shown)
             if cell.cell_type != "code" or self.exclude_code_cell:
                 continue
-            hidden = self.exclude_input or tags & NO_INPUT or cell.get("transient", {}).get("remove_source")
+            hidden = self.exclude_input or tags & NO_INPUT or bare
             if cell.source.strip() and not hidden:
                 add("code", "python", printable(cell.source))
             for output in [] if self.exclude_output or tags & NO_OUTPUT else cell.outputs:
