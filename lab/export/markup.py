@@ -43,6 +43,8 @@ MEDIA = {
     "object": "嵌入对象",
     "canvas": "画布",
 }
+# Tags whose content or neighbours pandoc's reader leaves out.
+PANDOC_SKIPS = dict.fromkeys(("html", "body", "main", "title"), "div") | {"textarea": "pre"}
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 PARSER.normalizeLink = PARSER.normalizeLinkText = lambda url: url  # markers stay whole
@@ -51,7 +53,7 @@ PARSER.validateLink = lambda url: True  # attached SVG pictures; ``tree`` drops 
 
 def from_markdown(source: str, kept: list) -> str:
     """Return a Markdown cell, output or caption as clean HTML; ``kept`` gains its formulas and literal tags."""
-    source = cut_formulas(source.replace("\r\n", "\n"), kept)
+    source = cut_formulas(MARKER.sub("", source).replace("\r\n", "\n"), kept)
     for tag in reversed(literal_tags(source)):
         source = source[: tag.start()] + keep(kept, tag[0], literal(tag[0])) + source[tag.end() :]
     page = PARSER.render(source)
@@ -61,6 +63,7 @@ def from_markdown(source: str, kept: list) -> str:
 
 def from_html(source: str, kept: list) -> tuple[str, bool]:
     """Return an HTML output as clean HTML and whether a reader would see anything of it without scripts."""
+    source = MARKER.sub("", source)
     for tag in reversed(literal_tags(source, mask=str)):
         if "-" not in tag["name"]:  # of custom elements the text is shown
             source = source[: tag.start()] + keep(kept, tag[0], literal(tag[0])) + source[tag.end() :]
@@ -109,6 +112,9 @@ def math(formula: str, opening: str) -> dict | None:
     bare = opening.startswith("\\begin")
     content = formula if bare else formula[len(opening) : -len(opening)]
     content = re.sub(r"\\label\{[^{}]*\}", "", content).strip()
+    content = re.sub(
+        r"\\tag(\*?)\{([^{}]*)\}", lambda tag: rf"\qquad\text{{{tag[2] if tag[1] else f'({tag[2]})'}}}", content
+    )
     kind = "DisplayMath" if bare or opening == "$$" or opening.endswith("[") else "InlineMath"
     return {"t": "Math", "c": [{"t": kind}, content]} if content else None
 
@@ -210,6 +216,9 @@ def simplify(tag, soup: BeautifulSoup) -> None:
         tag.get("align") == "center" or "text-align:center" in style(tag)
     ):
         tag.wrap(soup.new_tag("div", attrs={"class": "center"}))
+    if tag.name in ("tr", "td", "th") and not tag.find_parent("table"):
+        tag.name = "div"
+    tag.name = PANDOC_SKIPS.get(tag.name, tag.name)
     if tag.name == "font" and tag.get("color"):
         tag.name, tag["style"] = "span", f"color:{tag['color']}"
     if tag.name == "img" and (wide := re.search(r"(?:^|;)width:([^;]+)", style(tag))):

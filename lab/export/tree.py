@@ -31,6 +31,12 @@ def document(parts: list[dict], kept: list, media: dict[str, bytes], cover: dict
     (paths are relative to ``folder``).
     """
     tree = json.loads(pandoc("\n".join(map(page_piece, parts)), READER, "json"))
+    if len(tree["blocks"]) != len(parts):  # a tag broke out of its box: one by one
+        alone = (page_piece({**part, "label": ""}) for part in parts)
+        tree["blocks"] = [
+            {"t": "Div", "c": [[part["label"], [part["kind"]], []], json.loads(pandoc(box, READER, "json"))["blocks"]]}
+            for part, box in zip(parts, alone, strict=True)
+        ]
     tree["blocks"] = restore(tree["blocks"], kept)
     for div, part in zip(tree["blocks"], parts, strict=True):
         for each in elements(div, "Link", "Image", "Math"):
@@ -122,6 +128,10 @@ def plainer(element: dict) -> list[dict]:
         attr[2] = [pair for name, value in attr[2] if (pair := attribute(kind, name, value))]
         if kind in CLASSES and not any(attr):
             return element["c"][1]
+        if attr[0] and kind in ("Link", "Image", "Code", "CodeBlock"):  # Typst's labels stand on boxes
+            box = {"t": "Div" if kind == "CodeBlock" else "Span", "c": [[attr[0], [], []], [element]]}
+            attr[0] = ""
+            return [box]
     if kind == "Para" and [each["t"] for each in element["c"]] == ["Image"] and element["c"][0]["c"][1]:
         image = element["c"][0]
         caption = [{"t": "Plain", "c": image["c"][1]}]
@@ -167,7 +177,7 @@ def take_title(tree: dict, cover: dict) -> None:
     leaves even the first one in the text.
     """
     tree["meta"] = {name: text(value) for name, value in cover.items() if value}
-    tops = [block for block in elements(tree["blocks"], "Header") if block["c"][0] == 1]
+    tops = [block for block in elements(tree["blocks"], "Header") if block["c"][0] == 1 and plain_text(block)]
     if tops and (len(tops) == 1 or "title" not in tree["meta"]) and tops[0] in tree["blocks"]:
         title = tops.pop(0)
         tree["meta"].setdefault("title", {"t": "MetaInlines", "c": title["c"][2]})
@@ -183,9 +193,7 @@ def name_headings(tree: dict) -> None:
     Every identifier stands once: cells were written one by one and may repeat one.
     """
     taken = set()
-    for each in elements(
-        tree["blocks"], "Header", "Figure", "Table", "Div", "Span", "Link", "Image", "Code", "CodeBlock"
-    ):
+    for each in elements(tree["blocks"], "Header", "Figure", "Table", "Div", "Span"):
         attr = attributes(each)
         if each["t"] == "Header":
             each["anchors"] = {plain_text(each["c"][2]).replace(" ", "-"), attr[0]}
@@ -223,9 +231,7 @@ def resolve_links(tree: dict) -> list[str]:
     Returns a warning for each of those.
     """
     anchors, warnings = {}, []
-    for each in elements(
-        tree["blocks"], "Header", "Figure", "Table", "Div", "Span", "Link", "Image", "Code", "CodeBlock"
-    ):
+    for each in elements(tree["blocks"], "Header", "Figure", "Table", "Div", "Span"):
         for name in {attributes(each)[0], *each.pop("anchors", ())} - {""}:
             anchors.setdefault(name, attributes(each)[0])
 
