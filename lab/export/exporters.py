@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import json
 import re
 from html import escape
@@ -66,6 +67,9 @@ class LabExporter(TemplateExporter):
 
     def from_notebook_node(self, nb, resources=None, **kw):
         """Return the finished file's content and the resources; raises ``LabError``."""
+        nb = copy.deepcopy(nb)
+        for number, cell in enumerate(nb.cells, 1):  # before nbconvert takes any away
+            cell.metadata["cell"] = number
         nb, resources = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
         try:
             parts, kept, media = self.pieces(nb)
@@ -100,7 +104,8 @@ class LabExporter(TemplateExporter):
         def add(kind, form, content, label=""):
             parts.append({"kind": kind, "label": label, "cell": number, "format": form, "text": content})
 
-        for number, cell in enumerate(nb.cells, 1):
+        for cell in nb.cells:
+            number = cell.metadata["cell"]
             tags = set(cell.metadata.get("tags", []))
             bare = cell.metadata.get("transient", {}).get("remove_source")  # set by nbconvert's TagRemovePreprocessor
             if tags & NO_CELL or (bare and cell.cell_type != "code"):

@@ -115,6 +115,10 @@ def math(formula: str, opening: str) -> dict | None:
     content = re.sub(
         r"\\tag(\*?)\{([^{}]*)\}", lambda tag: rf"\qquad\text{{{tag[2] if tag[1] else f'({tag[2]})'}}}", content
     )
+    quotes = (
+        r"(\\(?:text\w*|mbox|mathrm|operatorname\*?)\{[^{}]*\})|([\"`])"  # pandoc refuses the signs, MathJax sets them
+    )
+    content = re.sub(quotes, lambda sign: sign[1] or rf"\text{{{sign[2]}}}", content)
     kind = "DisplayMath" if bare or opening == "$$" or opening.endswith("[") else "InlineMath"
     return {"t": "Math", "c": [{"t": kind}, content]} if content else None
 

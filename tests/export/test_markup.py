@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_output
 from reading import page, pdf, shown, words
 
-from lab.export import figures, markup
+from lab.export import figures, markup, tree
 
 
 def formulas(source: str) -> list[str]:
@@ -45,6 +45,10 @@ def formulas(source: str) -> list[str]:
         ("$a<b$", ["a<b"]),
         ("<td>$x$</td>", ["x"]),
         ("$$", []),
+        ("\uf8f09\uf8f1$x$", ["x"]),  # the markers' own characters
+        ("$x\\tag{1}$", [r"x\qquad\text{(1)}"]),
+        ('$a"b$', ['a\\text{"}b']),
+        ('$\\text{"a"}$', ['\\text{"a"}']),
     ],
 )
 def test_formulas_are_found_by_jupyterlabs_rule(source, expected):
@@ -176,6 +180,31 @@ def test_figures_protect_such_words_for_jupyterlab_too(monkeypatch):
     assert facts["metadata"]["lab"]["caption"] == "词表含`<unk>`与`<pad>`，10<sup>-3</sup>，$a<b$"
     table = figures.pipe_table(pd.DataFrame({"词": ["<eos>", "$P(a|b)$", "a|b", r"\<x\>"]}))
     assert table.splitlines()[2:] == ["| `<eos>` |", "| $P(a|b)$ |", r"| a\|b |", r"| \<x\> |"]
+
+
+SCRIPTS = {"script", "style", "template", "noscript", "head", "svg", "math"}
+PLAYED = {"audio", "canvas", "iframe", "object", "video"}  # named instead
+
+
+@pytest.mark.parametrize("export", [page, pdf])
+def test_no_tag_swallows_its_neighbours(export):
+    tags = sorted(markup.TAGS - SCRIPTS)
+    cells = [f"前{i}z <{tag}>中{i}z</{tag}> 后{i}z" for i, tag in enumerate(tags)]
+    for text in (words(export(*cells)), words(export(*(shown({"text/html": each}) for each in cells)))):
+        for i, tag in enumerate(tags):
+            found = [part for part in "前中后" if f"{part}{i}z" in text]
+            assert found == list("前后" if tag in PLAYED else "前中后"), tag
+
+
+def test_a_tag_that_breaks_out_of_its_piece(monkeypatch):
+    pandoc, calls = tree.pandoc, []
+
+    def broken(content, *args, **options):
+        calls.append(content)
+        return pandoc(content + "<p>多出</p>" * (len(calls) == 1), *args, **options)
+
+    monkeypatch.setattr(tree, "pandoc", broken)
+    assert words(page("# 题", "**甲** $x$", "乙").find("main")) == "甲x乙"
 
 
 def test_emphasis_beside_chinese_punctuation():

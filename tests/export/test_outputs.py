@@ -136,6 +136,13 @@ def test_tags_of_the_tag_remover(option, gone):
     assert {word for word in ("源", "出") if word not in text} == gone
 
 
+def test_a_refusal_counts_the_cells_that_nbconvert_took_away():
+    gone = new_code_cell("x = 1", metadata={"tags": ["mine"]})
+    config = Config({"TagRemovePreprocessor": {"remove_cell_tags": ["mine"]}})
+    with pytest.raises(LabError, match="第3个单元格"):
+        page("一", gone, "见[图](#nothing)", config=config)
+
+
 def test_no_input_on_the_command_line(tmp_path):
     nbformat.write(notebook(*sample()), tmp_path / "a.ipynb")
     command = [sys.executable, "-m", "nbconvert", "--to", "lab_html", "--no-input", "a.ipynb"]
