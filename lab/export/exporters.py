@@ -28,7 +28,7 @@ from traitlets.config import Application, Config
 
 from lab.errors import LabError
 from lab.export.layout import for_page, for_print
-from lab.export.markup import cut_formulas, from_html, from_markdown
+from lab.export.markup import OPENING_HTML, cut_formulas, from_html, from_markdown
 from lab.export.pictures import PICTURES
 from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, typeset
 from lab.export.tree import document, elements, plain_text, text
@@ -220,7 +220,7 @@ def output_text(output, media: dict[str, bytes], kept: list) -> tuple[str, str] 
         if "<script" in source:
             live.append(("text/html", "网页脚本"))
     if content := joined(data.get("text/latex", "")).strip():
-        return "html", f"<p>{escape(cut_formulas(content, kept), quote=False)}</p>"
+        return "html", f"<p>{escape(cut_formulas(content, kept, OPENING_HTML), quote=False)}</p>"
     plain = terminal(joined(data.get("text/plain", "")))
     if any(kind == "交互控件" for _, kind in live) and plain.strip():
         return None if PROGRESS.search(plain) else ("verbatim", plain)

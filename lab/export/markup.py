@@ -85,8 +85,16 @@ def cut_formulas(source: str, kept: list, opening: re.Pattern = OPENING) -> str:
         place = start.end()
         if start[1] and (end := formula_end(masked, place, start[1])):
             formula = source[start.start() : end]
-            if element := math(formula, start[1]):
-                parts += [source[copied : start.start()], keep(kept, formula, element)]
+            inner = formula[len(start[1]) : -len(start[1])]
+            if re.search(r"^ *>[^\n]*\Z", source[: start.start()], re.MULTILINE):  # the signs of a quotation are no TeX
+                inner = re.sub(r"\n[ >]*>", "\n", inner)
+            contents = inner.split("$$") if start[1] == "$" else [inner]  # MathJax reads $a$$b$ as two
+            if start[1].startswith("\\begin"):
+                contents = [formula]
+            elements = [math(content, start[1]) for content in contents]
+            if all(elements):
+                marks = (keep(kept, formula * (i == 0), each) for i, each in enumerate(elements))
+                parts += [source[copied : start.start()], *marks]
                 copied = end
             place = end
     return "".join(parts) + source[copied:]
@@ -107,10 +115,8 @@ def formula_end(source: str, place: int, opening: str) -> int | None:
     return last
 
 
-def math(formula: str, opening: str) -> dict | None:
-    """A formula with its delimiters as pandoc element; None for one without content."""
-    bare = opening.startswith("\\begin")
-    content = formula if bare else formula[len(opening) : -len(opening)]
+def math(content: str, opening: str) -> dict | None:
+    """A formula as pandoc element; None for one without content."""
     content = re.sub(r"\\label\{[^{}]*\}", "", content).strip()
     content = re.sub(
         r"\\tag(\*?)\{([^{}]*)\}", lambda tag: rf"\qquad\text{{{tag[2] if tag[1] else f'({tag[2]})'}}}", content
@@ -119,7 +125,8 @@ def math(formula: str, opening: str) -> dict | None:
         r"(\\(?:text\w*|mbox|mathrm|operatorname\*?)\{[^{}]*\})|([\"`])"  # pandoc refuses the signs, MathJax sets them
     )
     content = re.sub(quotes, lambda sign: sign[1] or rf"\text{{{sign[2]}}}", content)
-    kind = "DisplayMath" if bare or opening == "$$" or opening.endswith("[") else "InlineMath"
+    display = opening == "$$" or opening.endswith("[") or opening.startswith("\\begin")
+    kind = "DisplayMath" if display else "InlineMath"
     return {"t": "Math", "c": [{"t": kind}, content]} if content else None
 
 
@@ -200,6 +207,8 @@ def clean(page: str, kept: list | None = None) -> tuple[str, bool]:
             address = source["src"]
         address = f"（{address}）" if address and not address.startswith("data:") else ""
         tag.replace_with(f"〔此处的{MEDIA[tag.name]}{address}不能放进报告。〕")
+    for image in soup.find_all("img", src=False):
+        image.replace_with(image.get("alt", ""))
     for box in soup.find_all("input"):
         ticked = "☐☑"[box.has_attr("checked")] if box.get("type") == "checkbox" else box.get("value", "")
         box.replace_with(ticked if box.get("type") != "hidden" else "")

@@ -55,7 +55,8 @@ def check_picture(name: str, content: bytes, cell: int) -> None:
     """Raise ``LabError`` for a picture whose content is not what its name says: a browser would show a gap."""
     try:
         if name.endswith(".svg"):
-            ElementTree.fromstring(content)
+            if not ElementTree.fromstring(content).tag.endswith("svg"):
+                raise ValueError("no svg")
         else:
             with Image.open(io.BytesIO(content)) as picture:
                 picture.load()

@@ -45,6 +45,8 @@ def formulas(source: str) -> list[str]:
         ("$a<b$", ["a<b"]),
         ("<td>$x$</td>", ["x"]),
         ("$$", []),
+        ("$a$$b$", ["a", "b"]),
+        ("> $$\n> x\n> $$", ["x!"]),
         ("\uf8f09\uf8f1$x$", ["x"]),  # the markers' own characters
         ("$x\\tag{1}$", [r"x\qquad\text{(1)}"]),
         ('$a"b$', ['a\\text{"}b']),
@@ -111,6 +113,7 @@ HTML = {  # source: the page's selector and its text, what the PDF reads
     "<iframe src='https://a.example'></iframe>": ("main", "网页框架（https://a.example）", "网页框架"),
     "<video><source src='a.mp4'></video>": ("main", "视频（a.mp4）", "视频（a.mp4）"),
     "<svg viewBox='0 0 9 9' width='9' height='9'><path d='M0 0h9v9z'/></svg>图": ("img", "", "图"),
+    "<img alt='代替'>字": ("main", "代替字", "代替字"),
     "<q>引</q><small>小</small><abbr>缩</abbr>": ("main", "缩", "缩"),
 }
 

@@ -21,6 +21,7 @@ READ = [  # an output's data, what is read of it
     ({"text/plain": "文字", "text/html": "<style>p {}</style>"}, "文字"),
     ({"text/plain": "文字", "text/markdown": "**标记**"}, "标记"),
     ({"text/plain": "文字", "text/latex": r"$\text{公式}$"}, "公式"),
+    ({"text/plain": "文字", "text/latex": r"\[\text{显示}\] \(\text{行内}\)"}, "显示行内"),
     ({"text/plain": "文字"}, "文字"),
     ({"text/plain": ["文", "字"]}, "文字"),
     ({"text/plain": "<IPython.core.display.JSON object>", "application/json": {"键": [1]}}, '"键":[1]'),
@@ -80,7 +81,9 @@ def test_errors_keep_name_and_message():
         assert "ValueError:坏值" in words(file)
 
 
-@pytest.mark.parametrize("data", [{"image/png": "AAAA"}, {"image/png": "%"}, {"image/svg+xml": "<svg"}])
+@pytest.mark.parametrize(
+    "data", [{"image/png": "AAAA"}, {"image/png": "%"}, {"image/svg+xml": "<svg"}, {"image/svg+xml": "<x/>"}]
+)
 @pytest.mark.parametrize("export", [page, pdf])
 def test_a_broken_picture_is_refused_with_its_cell(export, data):
     with pytest.raises(LabError, match="第2个单元格"):
