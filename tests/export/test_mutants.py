@@ -209,7 +209,7 @@ def notebooks(draw):
             if draw(st.integers(0, 2)) == 0:
                 source += "\n\n" + writer.fill(draw(st.sampled_from(BLOCKS))) + "\n\n"
             else:
-                gap = draw(st.sampled_from(["", "", " ", "\n", "，", "。", "\n\n"]))
+                gap = draw(st.sampled_from(["", "", " ", "\n", "，", "。", ".b", "(b)", "[b]", ";", "\n\n"]))
                 source += writer.fill(draw(st.sampled_from(INLINE))) + gap
         cells.append(source)
     return cells, writer.found, writer.pictures
@@ -217,12 +217,13 @@ def notebooks(draw):
 
 def flaws(cells, expected: list[str], pictures: int) -> list[str]:
     """What is wrong with the two files of a notebook."""
-    found, headings = [], []
+    found, headings, refused = [], [], []
     for export in (page, pdf):
         try:
             file = export(*cells)
         except LabError as error:
             event(f"{export.__name__}: refused")
+            refused.append(str(error))
             if not re.fullmatch(r".*第\d+个单元格.*", str(error)):
                 found.append(f"{export.__name__}: {error}")
             continue
@@ -236,6 +237,8 @@ def flaws(cells, expected: list[str], pictures: int) -> list[str]:
         else:
             titles = [title for _, title in outline(file)]
             found += [f"pdf: heading {each}" for each in headings if each.isalnum() and each not in titles]
+    if len(refused) == 1:
+        found.append(f"one exporter refuses what the other writes: {refused[0]}")
     return found
 
 
