@@ -1,69 +1,138 @@
 """The report's two nbconvert exporters: one HTML file that loads nothing, one PDF without TeX, both through pandoc.
 
-The way of a notebook: ``pieces`` (cells and outputs as Markdown, HTML, listings) -> ``document`` (one pandoc tree:
+The way of a notebook: ``pieces`` (cells and outputs as clean HTML and listings) -> ``document`` (one pandoc tree:
 title, numbered captions, pictures) -> ``pandoc`` -> HTML, or Typst -> ``typeset`` -> PDF.
 
 ``nb.metadata["lab"]`` may hold the cover: ``title``, ``course``, ``author``, ``student_id``, ``date``, ``notice``; without
 a title it is the first heading of level 1, else the notebook's name.
 
 Cell tags: ``remove-cell``, ``parameters`` and ``injected-parameters`` leave nothing; ``remove-input`` and ``hide-input``
-no code; ``remove-output`` and ``hide-output`` no output.
+no code; ``remove-output`` and ``hide-output`` no output. nbconvert's own options (``--no-input``,
+``TemplateExporter.exclude_…``, ``TagRemovePreprocessor.…``) hold as well.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import importlib.util
-import io
-import itertools
+import copy
 import json
-import mimetypes
 import re
-import subprocess
-import tempfile
-import unicodedata
+from html import escape
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
-from nbconvert.exporters import Exporter
-from traitlets.config import Application
+from nbconvert.exporters.templateexporter import TemplateExporter
+from nbconvert.filters import strip_ansi
+from traitlets.config import Application, Config
 
 from lab.errors import LabError
-from lab.files import PROJECT
+from lab.export.layout import for_page, for_print
+from lab.export.markup import OPENING_HTML, cut_formulas, from_html, from_markdown
+from lab.export.pictures import PICTURES
+from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, typeset
+from lab.export.tree import document, elements, plain_text, text
 
-TEMPLATES = PROJECT / "report" / "templates"
-# What JupyterLab understands: CommonMark, GitHub's tables, formulas between dollars.
-MARKDOWN = (
-    "commonmark+pipe_tables+tex_math_dollars+strikeout+task_lists+footnotes+raw_html"
-    "+gfm_auto_identifiers+implicit_figures"
-)
 NO_CELL = {"remove-cell", "parameters", "injected-parameters"}
 NO_INPUT = {"remove-input", "hide-input"}
 NO_OUTPUT = {"remove-output", "hide-output"}
-PICTURES = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # best first
-PAGE_WIDTH = 46.0  # em of a table's text, across the web page
-SHORT_CELL = 11.5  # em: an accuracy with its interval, a run's name
 HTML_LIMIT = 3_000_000  # bytes; a larger page is still written, with a warning
+# Outputs that live in JupyterLab only, by a part of their MIME type.
+LIVE = {
+    "plotly": "Plotly图",
+    "vega": "Vega图",
+    "bokeh": "Bokeh图",
+    "geo+json": "GeoJSON地图",
+    "widget-view": "交互控件",
+    "javascript": "JavaScript输出",
+    "application/pdf": "PDF文件",
+    "video/": "视频",
+    "audio/": "音频",
+}
+PROGRESS = re.compile(r"\d+%\s*\|.*\||\d+(?:it|B) ?\[\d\d:\d\d|\[\d\d:\d\d(?::\d\d)?<")  # tqdm's bars
+OBJECT = re.compile(r"<(?:IPython\.core\.display\.\w+|[\w.]+) object(?: at 0x[0-9a-f]+)?>")  # says nothing to a reader
 
 
-class LabExporter(Exporter):
-    """What both exporters share: the notebook in, a pandoc tree on, one Chinese line for every failure."""
+class LabExporter(TemplateExporter):
+    """What both exporters share: the notebook in, a pandoc tree on, one Chinese line for every failure.
+
+    Of ``TemplateExporter`` only the options are used, which nbconvert's command sets under its name.
+    """
+
+    @property
+    def default_config(self):
+        joined = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})  # a line may come in several pieces
+        joined.merge(super().default_config)
+        return joined
 
     def from_notebook_node(self, nb, resources=None, **kw):
         """Return the finished file's content and the resources; raises ``LabError``."""
-        nb, resources = super().from_notebook_node(nb, resources, **kw)
+        nb = copy.deepcopy(nb)
+        for number, cell in enumerate(nb.cells, 1):  # before nbconvert takes any away
+            cell.metadata["cell"] = number
+        nb, resources = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
         try:
-            parts, media = pieces(nb)
+            parts, kept, media = self.pieces(nb)
             folder = Path(resources["metadata"].get("path") or ".")
-            tree = document(parts, media, cover=dict(nb.metadata.get("lab", {})), folder=folder)
+            tree, warnings = document(parts, kept, media, dict(nb.metadata.get("lab", {})), folder)
             tree["meta"].setdefault("title", text(resources["metadata"].get("name", "")))
+            shown = plain_text(tree) + "".join(code["c"][1] for code in elements(tree, "CodeBlock"))
+            for char in sorted(by_font(shown).get(None, ())):
+                warnings.append(f"字符{char}（U+{ord(char):04X}）没有字形，会显示为空框：请换一个字符。")
+            for warning in warnings:
+                self.log.warning(warning)
             return self.write(tree, media), resources
         except LabError as error:
             # nbconvert's own command would print a traceback; as a library (lab, Jupyter server) we raise.
             if Application.initialized() and Application.instance().name == "jupyter-nbconvert":
                 raise SystemExit(f"错误：{error}") from None
             raise
+
+    def convert(self, tree: dict, target: str, *options: str) -> str:
+        """Write the tree through pandoc."""
+        cells = {"".join(each["c"][1].split()): each.get("cell") for each in elements(tree, "Math")}
+        return pandoc(json.dumps(tree), "json", target, *options, cells=cells)
+
+    def pieces(self, nb) -> tuple[list[dict], list, dict[str, bytes]]:
+        """Return the notebook as a list of ``{kind, label, cell, format, text}``, formulas cut out, pictures by name.
+
+        ``kind`` is ``text``, ``code``, ``output``, or 图 or 表 for the caption of the piece before; ``format`` is
+        ``html``, ``verbatim`` or ``python``; ``cell`` counts from 1.
+        """
+        parts, kept, media = [], [], {}
+
+        def add(kind, form, content, label=""):
+            parts.append({"kind": kind, "label": label, "cell": number, "format": form, "text": content})
+
+        for cell in nb.cells:
+            number = cell.metadata["cell"]
+            tags = set(cell.metadata.get("tags", []))
+            bare = cell.metadata.get("transient", {}).get("remove_source")  # set by nbconvert's TagRemovePreprocessor
+            if tags & NO_CELL or (bare and cell.cell_type != "code"):
+                continue
+            if cell.cell_type == "markdown" and not self.exclude_markdown:
+                source = attached(cell.source, cell.get("attachments", {}))
+                add("text", "html", from_markdown(source, kept))
+            if cell.cell_type == "raw" and not self.exclude_raw and cell.source.strip():
+                if shown := raw_cell(cell, kept):
+                    add("text", *shown)
+            if cell.cell_type != "code" or self.exclude_code_cell:
+                continue
+            hidden = self.exclude_input or tags & NO_INPUT or bare
+            if cell.source.strip() and not hidden:
+                add("code", "python", printable(cell.source))
+            for output in [] if self.exclude_output or tags & NO_OUTPUT else cell.outputs:
+                caption = output.get("metadata", {}).get("lab")
+                if caption:
+                    add(caption["kind"], "html", from_markdown(caption["caption"], kept), caption["label"])
+                    continue
+                try:
+                    shown = output_text(output, media, kept)
+                except (binascii.Error, TypeError, AttributeError):
+                    raise LabError(f"第{number}个单元格有一个输出损坏，不能读取：请重新运行这个单元格。") from None
+                if shown:
+                    add("output", *shown)
+        return parts, kept, media
 
 
 class LabHTMLExporter(LabExporter):
@@ -77,11 +146,10 @@ class LabHTMLExporter(LabExporter):
 
     def write(self, tree: dict, media: dict[str, bytes]) -> str:
         """The page's text."""
-        wrap_blocks(tree)
-        keep_short_cells(tree)
-        inline_pictures(tree, media)
-        options = ["--mathml", "--toc", "--toc-depth=3", "--template", str(TEMPLATES / "report.html")]
-        page = pandoc(json.dumps(tree), "json", "html", *options)
+        for_page(tree, media)
+        page = self.convert(
+            tree, "html", "--mathml", "--toc", "--toc-depth=3", "--template", str(TEMPLATES / "report.html")
+        )
         # pandoc sets \| as the sign of parallels, which Chinese fonts draw slanted: a norm's bars are another sign.
         page = re.sub(r'(form="(?:pre|post)fix">)∥', r"\1‖", page)
         page = page.replace("</head>", f"<style>{font_face(page)}</style>\n</head>", 1)
@@ -93,7 +161,7 @@ class LabHTMLExporter(LabExporter):
 
 
 class LabPDFExporter(LabExporter):
-    """A PDF set by Typst in the Noto CJK fonts of a wheel."""
+    """A PDF set by Typst in the Noto fonts of two wheels."""
 
     export_from_notebook = "实验报告PDF"
     output_mimetype = "application/pdf"
@@ -103,75 +171,76 @@ class LabPDFExporter(LabExporter):
 
     def write(self, tree: dict, media: dict[str, bytes]) -> bytes:
         """The PDF's bytes, the same for the same notebook."""
-        fit_tables(tree)
+        for_print(tree)
         options = ["--shift-heading-level-by=-1", "--syntax-highlighting=idiomatic"]
-        source = pandoc(json.dumps(tree), "json", "typst", *options, "--template", str(TEMPLATES / "report.typ"))
+        source = self.convert(tree, "typst", *options, "--template", str(TEMPLATES / "report.typ"))
         return typeset(source, media)
 
 
-# --- the notebook's pieces -------------------------------------------------------------------------------------------
+# --- cells and outputs -----------------------------------------------------------------------------------------------
 
 
-def pieces(nb) -> tuple[list[dict], dict[str, bytes]]:
-    """Return the notebook as a list of ``{kind, label, format, text}`` and its pictures by name.
+def raw_cell(cell, kept: list) -> tuple[str, str] | None:
+    """A raw cell by its format; None where it is meant for another exporter, as nbconvert has it."""
+    form = cell.metadata.get("format") or cell.metadata.get("raw_mimetype") or "text/plain"
+    if form == "text/markdown":
+        return "html", from_markdown(cell.source, kept)
+    if form == "text/html":
+        return "html", from_html(cell.source, kept)[0]
+    return ("verbatim", printable(cell.source)) if form == "text/plain" else None
 
-    ``kind`` is ``text``, ``code``, ``output``, or 图 or 表 for the caption of the piece before.
+
+def output_text(output, media: dict[str, bytes], kept: list) -> tuple[str, str] | None:
+    """Return ``(format, text)`` of an output's best static form and put its picture into ``media``.
+
+    What only JupyterLab can show is named. None is for progress bars and what is empty in JupyterLab too.
     """
-    parts, media = [], {}
-
-    def add(kind, form, content, label=""):
-        parts.append({"kind": kind, "label": label, "format": form, "text": content + "\n"})
-
-    for cell in nb.cells:
-        tags = set(cell.metadata.get("tags", []))
-        if tags & NO_CELL:
-            continue
-        if cell.cell_type == "markdown":
-            add("text", MARKDOWN, attached(display_math(cell.source), cell.get("attachments", {})))
-        if cell.cell_type != "code":
-            continue
-        if cell.source.strip() and not tags & NO_INPUT:
-            add("code", "python", cell.source)
-        for output in [] if tags & NO_OUTPUT else cell.outputs:
-            caption = output.get("metadata", {}).get("lab")
-            if caption:
-                add(caption["kind"], MARKDOWN, caption["caption"], caption["label"])
-            elif content := output_text(output, media):
-                add("output", *content)
-    return parts, media
-
-
-def output_text(output, media: dict[str, bytes]) -> tuple[str, str] | None:
-    """Return ``(format, text)`` of an output and put its picture into ``media``; None where a report shows nothing."""
-    if output.output_type == "stream":  # of stderr nothing: progress bars and warnings
-        return ("verbatim", terminal(output.text)) if output.name == "stdout" and output.text.strip() else None
+    if output.output_type == "stream":
+        lines = terminal(joined(output.text)).split("\n")
+        if output.name == "stderr":
+            lines = [line for line in lines if not PROGRESS.search(line)]
+        return ("verbatim", "\n".join(lines)) if "".join(lines).strip() else None
     if output.output_type == "error":
         return "verbatim", terminal(f"{output.ename}: {output.evalue}")
     data = output.data
-    if "application/vnd.jupyter.widget-view+json" in data:
-        return None
-    if "text/markdown" in data:
-        return MARKDOWN, display_math(data["text/markdown"])
+    live = [(mime, kind) for mime in data for part, kind in LIVE.items() if part in mime]
+    if content := joined(data.get("text/markdown", "")).strip():
+        return "html", from_markdown(content, kept)
     for mime, suffix in PICTURES.items():
         if mime in data:
             name = f"picture-{len(media) + 1}.{suffix}"
-            media[name] = data[mime].encode() if suffix == "svg" else base64.b64decode(data[mime])
+            content = joined(data[mime])
+            media[name] = content.encode() if suffix == "svg" else base64.b64decode(content)
             width = output.metadata.get(mime, {}).get("width")
             return "html", f'<img src="{name}"' + (f' width="{width}">' if width else ">")
-    if "text/html" in data:
-        return "html", data["text/html"]
-    if "text/latex" in data:
-        return MARKDOWN, display_math(data["text/latex"])
-    return ("verbatim", terminal(data["text/plain"])) if data.get("text/plain", "").strip() else None
+    if source := joined(data.get("text/html", "")):
+        page, seen = from_html(source, kept)
+        if seen:
+            return "html", page
+        if "<script" in source:
+            live.append(("text/html", "网页脚本"))
+    if content := joined(data.get("text/latex", "")).strip():
+        return "html", f"<p>{escape(cut_formulas(content, kept, OPENING_HTML), quote=False)}</p>"
+    plain = terminal(joined(data.get("text/plain", "")))
+    if any(kind == "交互控件" for _, kind in live) and plain.strip():
+        return None if PROGRESS.search(plain) else ("verbatim", plain)
+    if live:
+        mime, kind = live[0]
+        return "html", f"<p>〔此处有{kind}（{mime}），笔记本里没有它的静态图片，报告无法显示。〕</p>"
+    for mime, content in data.items():
+        if mime.endswith("json"):
+            return "verbatim", printable(json.dumps(content, ensure_ascii=False, indent=2))
+    if plain.strip() and not OBJECT.fullmatch(plain.strip()):
+        return "verbatim", plain
+    strange = [mime for mime in data if mime not in ("text/plain", "text/html", "text/markdown", "text/latex")]
+    if strange:
+        return "html", f"<p>〔此处有{escape(strange[0])}类型的输出，报告无法显示。〕</p>"
+    return ("verbatim", plain) if plain.strip() and "text/html" not in data else None
 
 
-def display_math(source: str) -> str:
-    r"""Put dollars round a bare ``\begin{align}`` … ``\end{align}``, which Jupyter sets and Markdown does not know."""
-    bare = r"^\\begin\{((?:align|equation|gather|eqnarray|multline)\*?)\}.*?\\end\{\1\}"
-    whole = rf"^```.*?^```|\$\$.*?\$\$|{bare}"  # listings and formulas that have their dollars stay as they are
-    return re.sub(
-        whole, lambda found: f"$$\n{found[0]}\n$$" if found[1] else found[0], source, flags=re.MULTILINE | re.DOTALL
-    )
+def joined(content) -> str:
+    """The text of an output, which a notebook file may hold as a list of lines."""
+    return "".join(content) if isinstance(content, list) else str(content)
 
 
 def attached(source: str, attachments: dict) -> str:
@@ -179,333 +248,16 @@ def attached(source: str, attachments: dict) -> str:
     for name, data in attachments.items():
         mime, content = next(iter(data.items()))
         for written in (name, quote(name)):
-            source = source.replace(f"(attachment:{written})", f"(data:{mime};base64,{content})")
+            source = source.replace(f"(attachment:{written})", f"(data:{mime};base64,{joined(content)})")
     return source
 
 
 def terminal(content: str) -> str:
     """What a terminal would show in the end: no colour codes, only the last state of a line that was overwritten."""
-    content = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", content)
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in content.rstrip().split("\n"))
+    lines = strip_ansi(content).rstrip().split("\n")
+    return printable("\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines))
 
 
-# --- the pandoc tree: elements are {"t": type, "c": content} ------------------------------------------------------------
-
-
-def document(parts: list[dict], media: dict[str, bytes], cover: dict, folder: Path) -> dict:
-    """Return the pandoc tree of the whole report; ``media`` gains every picture that Markdown cells refer to.
-
-    Captions get numbers, references to them too, a picture on the web is a ``LabError``, one on the disk is read
-    (paths are relative to ``folder``).
-    """
-    tree = json.loads(pandoc(json.dumps(parts), str(TEMPLATES / "notebook.lua"), "json"))
-    tree["blocks"] = join_captions(tree["blocks"])
-    take_title(tree, cover)
-    for image in elements(tree, "Image"):
-        image["c"][2][0] = picture_name(image["c"][2][0], media, folder)
-    unique_headings(tree)
-    tidy_tables(tree)
-    number_captions(tree)
-    tidy_spaces(tree)
-    return tree
-
-
-def elements(node, *types: str):
-    """Every element of these types below ``node``, in reading order."""
-    if isinstance(node, dict):
-        if node.get("t") in types:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from elements(child, *types)
-
-
-def text(content: str) -> dict:
-    """Plain text as a pandoc metadata value."""
-    return {"t": "MetaString", "c": str(content)}
-
-
-def plain_text(node) -> str:
-    """The characters of a pandoc tree."""
-    found = []
-    for each in elements(node, "Str", "Code", "Math", "Space", "SoftBreak"):
-        content = each.get("c", " ")
-        found.append(content if isinstance(content, str) else content[1])
-    return "".join(found)
-
-
-def join_captions(divs: list) -> list:
-    """Return the blocks of all pieces; a piece and the caption behind it become a figure, or a table with caption."""
-    blocks, body = [], []  # body: the piece that a caption may still claim
-    for div in divs:
-        (label, [kind], _), content = div["c"]
-        if kind not in ("图", "表"):
-            blocks, body = blocks + body, content
-            continue
-        tables = list(elements(body, "Table"))
-        if kind == "表" and tables:
-            tables[0]["c"][0][0], tables[0]["c"][1] = label, [None, content]
-        else:
-            body = [{"t": "Figure", "c": [[label, [], []], [None, content], body]}]
-    return blocks + body
-
-
-def take_title(tree: dict, cover: dict) -> None:
-    """Move the first heading of level 1 to the metadata, where the values of ``cover`` join it."""
-    tree["meta"] = {name: text(value) for name, value in cover.items() if value}
-    for block in tree["blocks"]:
-        if block["t"] == "Header" and block["c"][0] == 1:
-            tree["meta"].setdefault("title", {"t": "MetaInlines", "c": block["c"][2]})
-            tree["blocks"].remove(block)
-            return
-
-
-def unique_headings(tree: dict) -> None:
-    """Give every heading an id of its own; cells were parsed one by one and may repeat one."""
-    taken = set()
-    for heading in elements(tree, "Header"):
-        name = heading["c"][1][0] or "section"
-        name = next(
-            each for each in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(1))) if each not in taken
-        )
-        heading["c"][1][0] = name
-        taken.add(name)
-
-
-def tidy_tables(tree: dict) -> None:
-    """Strip pandas' ids, classes and styles from tables; put columns of numbers to the right."""
-    for table in elements(tree, "Table"):
-        attributes, _, columns, head, bodies, _ = table["c"]
-        attributes[1], attributes[2] = [], []
-        body = [row for part in bodies for row in part[3]]
-        for row in head[1] + body:
-            row[0] = ["", [], []]
-            for cell in row[1]:
-                cell[0], cell[1] = ["", [], []], {"t": "AlignDefault"}
-        for i, column in enumerate(columns):
-            if column[0]["t"] == "AlignDefault":
-                cells = [plain_text(row[1][i][4]) for row in body if i < len(row[1])]
-                numbers = [re.fullmatch(r"[-−+]?[\d.,]+%?|NaN|", cell) for cell in cells]
-                column[0] = {"t": "AlignRight" if all(numbers) else "AlignLeft"}
-
-
-def number_captions(tree: dict) -> None:
-    """Write 图1, 图2, … and 表1, 表2, … before the captions and behind the references to them."""
-    numbers, labels = {"图": 0, "表": 0}, {}
-    for each in elements(tree, "Figure", "Table"):
-        kind = "图" if each["t"] == "Figure" else "表"
-        caption = each["c"][1][1]
-        if not caption:
-            continue
-        numbers[kind] += 1
-        name = f"{kind}{numbers[kind]}"
-        caption[0]["c"][:0] = [{"t": "Strong", "c": [{"t": "Str", "c": name}]}, {"t": "Str", "c": "\u3000"}]
-        labels[each["c"][0][0]] = name
-    for link in elements(tree, "Link"):
-        label = link["c"][2][0].removeprefix("#")
-        if plain_text(link["c"][1]) in numbers and link["c"][2][0].startswith("#"):
-            if label not in labels:
-                raise LabError(
-                    f"引用[{plain_text(link['c'][1])}](#{label})没有对应的图表：已有的标签是{'、'.join(filter(None, labels))}。"
-                )
-            link["c"][1] = [{"t": "Str", "c": labels[label]}]
-
-
-def tidy_spaces(tree: dict) -> None:
-    """Join lines that end and begin with 汉字; put a sixth of an em between 汉字 and a formula.
-
-    Browsers and Typst put such air beside letters only; pandoc has an extension for the lines that it does not apply
-    when a custom reader calls it.
-    """
-    for holder in elements(tree, "Para", "Plain", "Header", "Strong", "Emph"):
-        line = holder["c"][2] if holder["t"] == "Header" else holder["c"]
-        for one, middle, two in zip(line, line[1:], line[2:], strict=False):
-            if middle["t"] == "SoftBreak" and one["t"] == two["t"] == "Str":
-                if is_wide(one["c"][-1]) and is_wide(two["c"][0]):
-                    middle.update(t="Str", c="")
-        for one, two in itertools.pairwise(line):
-            if two["t"] == "Math" and one["t"] == "Str" and unicodedata.category(one["c"][-1:] or " ") == "Lo":
-                one["c"] += "\u2006"
-            if one["t"] == "Math" and two["t"] == "Str" and unicodedata.category(two["c"][:1] or " ") == "Lo":
-                two["c"] = "\u2006" + two["c"]
-
-
-def is_wide(char: str) -> bool:
-    """Whether ``char`` is as wide as a 汉字."""
-    return unicodedata.east_asian_width(char) in "WF"
-
-
-def picture_name(target: str, media: dict[str, bytes], folder: Path) -> str:
-    """The name in ``media`` of the picture at ``target``: a name already, a ``data:`` address or a path."""
-    if target in media:
-        return target
-    if re.match(r"https?:|//", target):
-        raise LabError(f"图片{target}在网络上，报告要能离线阅读：请下载到笔记本旁边，改用相对路径。")
-    try:
-        if target.startswith("data:"):
-            head, content = target.removeprefix("data:").split(",", 1)
-            suffix = PICTURES[head.split(";")[0]]
-            content = base64.b64decode(content) if head.endswith(";base64") else unquote_to_bytes(content)
-        else:
-            path = folder / unquote_to_bytes(target).decode()
-            suffix = path.suffix.lstrip(".").lower().replace("jpeg", "jpg")
-            content = path.read_bytes()
-        if suffix not in PICTURES.values():
-            raise ValueError(suffix)
-    except (OSError, ValueError, KeyError, binascii.Error):
-        raise LabError(f"图片{target[:80]}不能用：请检查路径，格式须是svg、png或jpg。") from None
-    name = f"picture-{len(media) + 1}.{suffix}"
-    media[name] = content
-    return name
-
-
-# --- what only the page needs ----------------------------------------------------------------------------------------
-
-
-def inline_pictures(tree: dict, media: dict[str, bytes]) -> None:
-    """Put every picture into its address; without an alternative text, its caption serves."""
-    for figure in elements(tree, "Figure"):
-        for image in elements(figure["c"][2], "Image"):
-            image["c"][1] = image["c"][1] or [{"t": "Str", "c": plain_text(figure["c"][1])}]
-    for image in elements(tree, "Image"):
-        name = image["c"][2][0]
-        mime = mimetypes.types_map["." + name.rsplit(".", 1)[1]]
-        image["c"][2][0] = f"data:{mime};base64,{base64.b64encode(media[name]).decode()}"
-
-
-def wrap_blocks(tree: dict) -> None:
-    """Put every code cell into a closed ``<details>``, every table into a box that scrolls when it is too wide."""
-    blocks = []
-    for block in tree["blocks"]:
-        start = end = None
-        if block["t"] == "CodeBlock" and "cell" in block["c"][0][1]:
-            start, end = "<details><summary>代码</summary>", "</details>"
-        if block["t"] == "Table":
-            start, end = '<div class="scroll">', "</div>"
-        blocks += [raw_html(start), block, raw_html(end)] if start else [block]
-    tree["blocks"] = blocks
-
-
-def keep_short_cells(tree: dict) -> None:
-    """Keep what is short in one line, and set a table that gets too wide for the page by it in smaller letters.
-
-    Short is a cell of up to ``SHORT_CELL`` em, in a table's head of a third of that.
-    """
-    for table in elements(tree, "Table"):
-        attributes, _, columns, head, bodies, _ = table["c"]
-        least = [0.0] * len(columns)  # em
-        for rows, limit in ((head[1], SHORT_CELL / 3), (bodies[0][3], SHORT_CELL)):
-            for i, cell in ((i, cell) for row in rows for i, cell in enumerate(row[1])):
-                if (wide := width(plain_text(cell[4]))) <= limit:
-                    cell[0][2] = [["style", "white-space: nowrap"]]
-                least[i] = max(least[i], min(wide, SHORT_CELL))
-        wanted = sum(least) + CELL_PADDING * len(columns)
-        if wanted > PAGE_WIDTH:
-            attributes[2].append(["style", f"font-size: {max(0.7, 0.92 * PAGE_WIDTH / wanted):.2f}rem"])
-
-
-def raw_html(tag: str) -> dict:
-    """A piece of HTML as a pandoc element."""
-    return {"t": "RawBlock", "c": ["html", tag]}
-
-
-def font_face(page: str) -> str:
-    """The CSS of a font that holds just the characters of ``page``, for readers whose system has no Chinese one."""
-    from fontTools import subset
-
-    from lab.export.figures import FONTS
-
-    options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True)
-    font = subset.load_font(FONTS / "NotoSansCJKsc-Regular.otf", options)
-    font.recalcTimestamp = False  # the same page gives the same bytes
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(text="".join(sorted({char for char in page if ord(char) > 127})))
-    subsetter.subset(font)
-    content = io.BytesIO()
-    subset.save_font(font, content, options)
-    address = f"data:font/woff;base64,{base64.b64encode(content.getvalue()).decode()}"
-    return f'@font-face{{font-family:"Lab CJK";src:url({address})}}'
-
-
-# --- what only the PDF needs -----------------------------------------------------------------------------------------
-
-LINE_WIDTH = 50.0  # em of a table's text, across the page
-CELL_PADDING = 1.2  # em of each column
-
-
-def fit_tables(tree: dict) -> None:
-    """Give tables that are too wide for the page column widths, and smaller text where even that is not enough."""
-    for table in elements(tree, "Table"):
-        attributes, _, columns, head, bodies, foot = table["c"]
-        rows = head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]
-        least, wanted = [0.0] * len(columns), [0.0] * len(columns)  # em
-        for _, cells in rows:
-            for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
-                if span == 1:
-                    content = plain_text(content)
-                    words = [width(word) for word in re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)]
-                    wanted[i] = max(wanted[i], width(content))
-                    least[i] = max([least[i], min(4.0, wanted[i]), *words])
-        room = LINE_WIDTH - CELL_PADDING * len(columns)
-        if sum(wanted) > room:
-            spare = max(0.0, room - sum(least)) / (sum(wanted) - sum(least) or 1)
-            shares = [CELL_PADDING + a + spare * (b - a) for a, b in zip(least, wanted, strict=True)]
-            for column, share in zip(columns, shares, strict=True):
-                column[1] = {"t": "ColWidth", "c": share / sum(shares)}
-            size = min(1.0, LINE_WIDTH / sum(shares))
-            attributes[2].append(["typst:text:size", f"{size:.3f}em"])
-            for word in elements(table, "Str"):  # Typst does not break a line between a hyphen and a digit
-                word["c"] = re.sub(r"(?<=\w)-(?=\w)", "-\u200b", word["c"])
-
-
-def width(content: str) -> float:
-    """How wide ``content`` is set, in em: 1 for 汉字, a little over a half for the rest."""
-    return sum(1.0 if is_wide(char) else 0.52 for char in content)
-
-
-def typeset(source: str, media: dict[str, bytes]) -> bytes:
-    """Compile Typst source and pictures to a PDF with the wheels' fonts only."""
-    import typst
-
-    mplfonts = importlib.util.find_spec("mplfonts")
-    if mplfonts is None:
-        raise LabError("找不到字体包mplfonts，PDF里的汉字会成为空框：请重新安装依赖（uv sync）。")
-    fonts = Path(mplfonts.submodule_search_locations[0]) / "fonts"
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in {**media, "report.typ": mend(source).encode()}.items():
-                (Path(folder) / name).write_bytes(content)
-            return typst.compile(f"{folder}/report.typ", root=folder, font_paths=[fonts], ignore_system_fonts=True)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise LabError(f"PDF排版失败（typst）：{str(error).splitlines()[0]}。网页版不受影响。") from error
-
-
-def mend(source: str) -> str:
-    r"""Correct what pandoc 3.9 writes for formulas and Typst 0.15 does not take; more of it stands in the template.
-
-    The circled operators (``\odot``, …) have new names (jgm/pandoc#11591, jgm/texmath#287); the spaces ``\;`` and ``\!``
-    come as whole numbers of em, rounded down.
-    """
-    source = re.sub(r"\b(dot|times|minus|dash)\.circle\b", r"\1.o", source)
-    return source.replace("#h(0em)", "thick").replace("#h(-1em)", "#h(-0.167em)")
-
-
-# --- pandoc ----------------------------------------------------------------------------------------------------------
-
-
-def pandoc(content: str, source: str, target: str, *options: str) -> str:
-    """Run the wheel's pandoc; a formula that it cannot read is a ``LabError``, not raw TeX in the report."""
-    try:
-        import pypandoc
-
-        command = [pypandoc.get_pandoc_path(), "--from", source, "--to", target, "--wrap=none", *options]
-        done = subprocess.run(command, input=content.encode(), capture_output=True, check=False)
-    except (ImportError, OSError) as error:
-        raise LabError("找不到pandoc：请重新安装依赖（uv sync，或pip install pypandoc_binary）。") from error
-    messages = done.stderr.decode(errors="replace")
-    if formula := re.search(r"Could not convert TeX math (.+?), rendering as TeX", messages, re.DOTALL):
-        raise LabError(f"公式{formula[1]}不能排版：请检查其中的命令和括号。")
-    if done.returncode:
-        raise LabError(f"pandoc转换失败（退出码{done.returncode}）：{' '.join(messages.split())[:300]}")
-    return done.stdout.decode()
+def printable(content: str) -> str:
+    """``content`` without control characters other than tabs and line ends."""
+    return re.sub(r"[^\t\n -\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", content)

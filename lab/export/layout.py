@@ -1,0 +1,200 @@
+"""What pandoc's tree needs for one output only: boxes and pictures of the page, widths and Typst's markup of the PDF."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from PIL import ImageColor
+
+from lab.export.pictures import PICTURES
+from lab.export.tree import elements, is_wide, plain_text, rewrite
+
+PAGE_WIDTH = 46.0  # em of a table's text, across the web page
+LINE_WIDTH = 50.0  # em of a table's text, across the printed page
+CELL_PADDING = 1.2  # em of each column
+SHORT_CELL = 11.5  # em: an accuracy with its interval, a run's name
+LONGEST_WORD = 40  # characters; a longer one may be broken anywhere
+PLAIN = ("Str", "Space", "SoftBreak", "LineBreak", "Math")  # no Typst function
+
+
+def width(content: str) -> float:
+    """How wide ``content`` is set, in em: 1 for 汉字, a little over a half for the rest."""
+    return sum(1.0 if is_wide(char) else 0.52 for char in content)
+
+
+def raw(form: str, markup: str, kind: str = "RawBlock") -> dict:
+    """A piece of HTML or Typst as a pandoc element."""
+    return {"t": kind, "c": [form, markup]}
+
+
+# --- HTML only -------------------------------------------------------------------------------------------------------
+
+
+def for_page(tree: dict, media: dict[str, bytes]) -> None:
+    """Make the tree that pandoc writes as HTML."""
+    wrap_blocks(tree)
+    keep_short_cells(tree)
+    inline_pictures(tree, media)
+    tree["blocks"] = rewrite(tree["blocks"], page_box)
+
+
+def page_box(element: dict) -> list[dict]:
+    """The boxes of HTML that pandoc's tree knows as ``Div`` only."""
+    name = next(iter(element["c"][0][1]), None) if element["t"] == "Div" else None
+    if name == "center":
+        element["c"][0] = [element["c"][0][0], [], [["style", "text-align: center"]]]
+    if name in ("details", "summary"):
+        return [raw("html", f"<{name}>"), *element["c"][1], raw("html", f"</{name}>")]
+    return [element]
+
+
+def inline_pictures(tree: dict, media: dict[str, bytes]) -> None:
+    """Put every picture into its address; without an alternative text, its caption serves."""
+    for figure in elements(tree, "Figure"):
+        for image in elements(figure["c"][2], "Image"):
+            image["c"][1] = image["c"][1] or [{"t": "Str", "c": plain_text(figure["c"][1])}]
+    mimes = {suffix: mime for mime, suffix in PICTURES.items()}
+    for image in elements(tree, "Image"):
+        name = image["c"][2][0]
+        content = base64.b64encode(media[name]).decode()
+        image["c"][2][0] = f"data:{mimes[name.rsplit('.', 1)[1]]};base64,{content}"
+
+
+def wrap_blocks(tree: dict) -> None:
+    """Put every code cell into a closed ``<details>``, every table into a box that scrolls when it is too wide."""
+    blocks = []
+    for block in tree["blocks"]:
+        start = end = None
+        if block["t"] == "CodeBlock" and "code" in block["c"][0][1]:
+            start, end = "<details><summary>代码</summary>", "</details>"
+        if block["t"] == "Table":
+            start, end = '<div class="scroll">', "</div>"
+        blocks += [raw("html", start), block, raw("html", end)] if start else [block]
+    tree["blocks"] = blocks
+
+
+def keep_short_cells(tree: dict) -> None:
+    """Keep what is short in one line, let long words break, and set a table that is too wide in smaller letters.
+
+    Short is a cell of up to ``SHORT_CELL`` em, in a table's head of a third of that.
+    """
+    for table in elements(tree, "Table"):
+        attributes, _, columns, head, bodies, _ = table["c"]
+        least = [0.0] * len(columns)  # em
+        for rows, limit in ((head[1], SHORT_CELL / 3), ([row for body in bodies for row in body[3]], SHORT_CELL)):
+            for i, cell in ((i, cell) for row in rows for i, cell in enumerate(row[1][: len(columns)])):
+                content = plain_text(cell[4])
+                if (wide := width(content)) <= limit:
+                    cell[0][2] = [["style", "white-space: nowrap"]]
+                elif re.search(rf"[^\s]{{{LONGEST_WORD},}}", content):
+                    cell[0][2] = [["style", f"min-width: {SHORT_CELL}em; word-break: normal; overflow-wrap: anywhere"]]
+                least[i] = max(least[i], min(wide, SHORT_CELL))
+        wanted = sum(least) + CELL_PADDING * len(columns)
+        if wanted > PAGE_WIDTH:
+            attributes[2].append(["style", f"font-size: {max(0.7, 0.92 * PAGE_WIDTH / wanted):.2f}rem"])
+
+
+# --- PDF only --------------------------------------------------------------------------------------------------------
+
+
+def for_print(tree: dict) -> None:
+    """Make the tree that pandoc writes as Typst."""
+    fit_tables(tree)
+    for part in ("meta", "blocks"):
+        tree[part] = separated(rewrite(rewrite(tree[part], print_box), breakable))
+    blocks, cell = [], None
+    for block in tree["blocks"]:
+        if block.get("cell", cell) != cell:  # for ``tools.typeset``, which looks for the cell of an error
+            cell = block["cell"]
+            blocks.append(raw("typst", f"// cell {cell}"))
+        blocks.append(block)
+    tree["blocks"] = blocks
+
+
+def print_box(element: dict) -> list[dict]:
+    """The boxes and colours of HTML in Typst's markup."""
+    if element["t"] not in ("Div", "Span"):
+        return [element]
+    (name, classes, pairs), content = element["c"]
+    kind = "RawBlock" if element["t"] == "Div" else "RawInline"
+    start = end = ""
+    if classes == ["summary"]:
+        return [
+            {"t": "Para", "c": [{"t": "Strong", "c": block["c"]}]} if block["t"] in ("Plain", "Para") else block
+            for block in content
+        ]
+    if classes == ["center"]:
+        start, end = "#align(center)[", "]"
+    if "kbd" in classes:
+        start, end = "#kbd[", "]"
+    for _, style in pairs:
+        colors = dict(pair.split(":") for pair in style.split("; "))
+        if color := typst_color(colors.get("color", "")):
+            start, end = f"{start}#text(fill: {color})[", end + "]"
+        if color := typst_color(colors.get("background-color", "")):
+            start, end = f"{start}#highlight(fill: {color})[", end + "]"
+    inner = [{**element, "c": [[name, [each for each in classes if each == "mark"], []], content]}]
+    if not name and "mark" not in classes:
+        inner = content
+    return [raw("typst", start, kind), *inner, raw("typst", end, kind)] if start else inner
+
+
+def typst_color(word: str) -> str | None:
+    """A CSS colour as Typst's; None for one that is unknown."""
+    try:
+        return 'rgb("#{}")'.format("".join(f"{part:02x}" for part in ImageColor.getrgb(word.strip())))
+    except ValueError:
+        return None
+
+
+def breakable(element: dict) -> list[dict]:
+    """Let Typst break long words, and code without a blank, after every character."""
+    if element["t"] in ("Str", "Code", "CodeBlock"):
+        holder, place = (element, "c") if element["t"] == "Str" else (element["c"], 1)
+        words = rf"[^\s\u200b\u2e80-\uffff]{{{LONGEST_WORD},}}"
+        holder[place] = re.sub(words, lambda word: "\u200b".join(word[0]), holder[place])
+    return [element]
+
+
+def separated(node):
+    """A copy of the tree with an empty comment between markup and the text right behind it.
+
+    pandoc writes ``#link(…)[x]`` directly before ``.b``, which Typst takes for a field of the link, ``(`` for a call.
+    """
+    if isinstance(node, dict):
+        return {name: separated(value) for name, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    found = []
+    for child in node:
+        before = found[-1].get("t") if found and isinstance(found[-1], dict) else None
+        if isinstance(child, dict) and child.get("t") == "Str" and before not in (None, *PLAIN):
+            found.append(raw("typst", "/**/", "RawInline"))
+        found.append(separated(child))
+    return found
+
+
+def fit_tables(tree: dict) -> None:
+    """Give tables that are too wide for the page column widths, and smaller text where even that is not enough."""
+    for table in elements(tree, "Table"):
+        attributes, _, columns, head, bodies, foot = table["c"]
+        rows = head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]
+        least, wanted = [0.0] * len(columns), [0.0] * len(columns)  # em
+        for _, cells in rows:
+            for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
+                if span == 1:
+                    content = plain_text(content)
+                    words = re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)
+                    wanted[i] = max(wanted[i], width(content))
+                    least[i] = max([least[i], min(4.0, wanted[i]), *(width(word[:LONGEST_WORD]) for word in words)])
+        room = LINE_WIDTH - CELL_PADDING * len(columns)
+        if sum(wanted) > room:
+            spare = max(0.0, room - sum(least)) / (sum(wanted) - sum(least) or 1)
+            shares = [CELL_PADDING + a + spare * (b - a) for a, b in zip(least, wanted, strict=True)]
+            for column, share in zip(columns, shares, strict=True):
+                column[1] = {"t": "ColWidth", "c": share / sum(shares)}
+            size = min(1.0, LINE_WIDTH / sum(shares))
+            attributes[2].append(["typst:text:size", f"{size:.3f}em"])
+            for word in elements(table, "Str"):  # Typst does not break a line between a hyphen and a digit
+                word["c"] = re.sub(r"(?<=\w)-(?=\w)", "-\u200b", word["c"])
