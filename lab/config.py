@@ -28,7 +28,7 @@ def parameter(default, meaning: str, *, tag: str = "", low=None, high=None, choi
         allowed = "由字母、数字、点和连字符组成的名字"
     else:
         kind = "整数" if isinstance(default, int) else "小数"
-        allowed = f"{low}到{high}的{kind}" + ("（不含上限）" if open_high else "")
+        allowed = f"[{low:g}, {high:g})内的{kind}" if open_high else f"{low}到{high}的{kind}"
     facts = dict(meaning=meaning, tag=tag, low=low, high=high, choices=choices, open_high=open_high, allowed=allowed)
     return field(default=default, metadata=facts)
 
@@ -86,7 +86,7 @@ class Config(Parameters):
     HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
     N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
     BIDIRECTIONAL: bool = parameter(False, "是否双向")
-    DROPOUT: float = parameter(0.0, "循环层之间的丢弃率", tag="d", low=0.0, high=1.0, open_high=True)
+    DROPOUT: float = parameter(0.0, "循环层之间的dropout率", tag="d", low=0.0, high=1.0, open_high=True)
     BATCH_SIZE: int = parameter(128, "每批影评数", tag="b", low=1, high=100_000)
     N_EPOCHS: int = parameter(10, "训练轮数", tag="e", low=1, high=1000)
     MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
@@ -110,7 +110,7 @@ class LanguageConfig(Parameters):
     HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
     N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
     DROPOUT: float = parameter(
-        0.0, "词嵌入之后、循环层之间与输出之前的丢弃率", tag="d", low=0.0, high=1.0, open_high=True
+        0.0, "词嵌入之后、循环层之间与输出之前的dropout率", tag="d", low=0.0, high=1.0, open_high=True
     )
     TIED: bool = parameter(True, "输出层是否与词嵌入共用权重", tag="untied")
     BATCH_SIZE: int = parameter(64, "并排读的文本流数", tag="b", low=1, high=100_000)
@@ -128,7 +128,7 @@ class LanguageConfig(Parameters):
         step = self.BATCH_SIZE * self.BPTT_LEN
         if self.MAX_TOKENS < step:
             raise LabError(
-                f"参数MAX_TOKENS的值{self.MAX_TOKENS}不可用：预算不够走一步，一步要BATCH_SIZE×BPTT_LEN={step}个词元。"
+                f"参数MAX_TOKENS的值{self.MAX_TOKENS}不可用：预算不足一个训练步，一步要BATCH_SIZE×BPTT_LEN={step}个词元。"
                 "请加大MAX_TOKENS，或减小另外两个。"
             )
 
@@ -202,7 +202,7 @@ def from_notebook(
     return kind(**{name: namespace[name] for name in names})
 
 
-def as_whole(name: str, value, low: int, high: int) -> int:
+def check_int(name: str, value, low: int, high: int) -> int:
     """Check a notebook's own parameter that is an integer from ``low`` to ``high``; else a ``LabError``."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise LabError(f"参数{name}的值{value!r}不可用：允许{low}到{high}的整数。")

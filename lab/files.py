@@ -1,4 +1,4 @@
-"""Where things live, and how a file is written: whole or not at all."""
+"""Where things live, and how files are written: atomically, through a temporary neighbour."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def result_path(dataset: str, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Fill a temporary folder beside ``path`` that takes its place on success and vanishes on failure.
 
     Where another process finished the same folder first, its content stays and ours is dropped.
@@ -81,11 +81,11 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 def _unwritable(path: Path, error: OSError) -> LabError:
     reason = error.strerror or error
-    return LabError(f"写不了{path}：{reason}。请检查磁盘空间和写权限后重试，已有的文件没有改动。")
+    return LabError(f"无法写入{path}：{reason}。请检查磁盘空间和写权限后重试，已有的文件没有改动。")
 
 
 @contextlib.contextmanager
-def whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary neighbour of ``path`` that takes its place on success and vanishes on failure.
 
     Raises ``LabError`` where the disk is full or the folder cannot be written.
@@ -125,8 +125,8 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write ``value`` as readable JSON, whole or not at all."""
-    with whole(path, "w") as file:
+    """Write ``value`` as readable JSON, atomically."""
+    with atomic_write(path, "w") as file:
         json.dump(value, file, ensure_ascii=False, indent=1, allow_nan=False)
         file.write("\n")
 

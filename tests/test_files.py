@@ -22,17 +22,17 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_full_disk_is_one_chinese_line_and_leaves_nothing(tmp_path):
     def fill():
-        with files.whole_folder(tmp_path / "cache") as folder:
+        with files.atomic_folder(tmp_path / "cache") as folder:
             np.save(folder / "a.npy", np.zeros(10))
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(LabError, match=r"写不了.*No space left.*磁盘空间"):
+    with pytest.raises(LabError, match=r"无法写入.*No space left.*磁盘空间"):
         fill()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_of_another_process_wins(tmp_path):
-    with files.whole_folder(tmp_path / "cache") as mine:
+    with files.atomic_folder(tmp_path / "cache") as mine:
         (mine / "a").write_text("mine")
         (tmp_path / "cache").mkdir()
         (tmp_path / "cache" / "a").write_text("theirs")

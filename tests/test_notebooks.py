@@ -85,7 +85,7 @@ def test_language_model_notebook_then_a_classifier_that_starts_from_it(corpus, t
     tiny = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=4, BPTT_LEN=5, MAX_TOKENS=400, MODEL_BASE="lstm")
     text = text_of(run("04", tmp_path, tiny | dict(BEGINNING="A good")))
     assert "验证集困惑度" in text
-    assert "三元模型（Kneser–Ney）" in text
+    assert "三元语法模型（Kneser–Ney）" in text
     assert "\na good" in text
     run_id = "lm-lstm-1x1-50d-s2077-h8-b4-t5-m400"
     assert {path.stem for path in (tmp_path / "home/report/results/aclImdb").glob("*.json")} == {

@@ -86,7 +86,7 @@ def _tokenized(dataset: str, source: Path, parts: tuple[str, ...]) -> dict[str, 
             content.update(
                 f"{review.label} {review.number} {review.rating} {len(review.text)}\n".encode() + review.text
             )
-        with files.whole_folder(folders[part]) as folder:
+        with files.atomic_folder(folders[part]) as folder:
             digests = [int.from_bytes(hashlib.sha256(review.text).digest()[:8], "little") for review in found]
             columns = [[review[at] for review in found] for at in range(3)]
             reviews = Reviews(
@@ -120,7 +120,7 @@ def _encode(config: Config, source: Path) -> Path:
     )
     number = {part: np.array(vocabulary.lookup_indices(words), dtype=np.int32) for part, words in types.items()}
     for part, words in types.items():
-        number[part][[word == text.PAD for word in words]] = 1  # a review may not write padding
+        number[part][[word == text.PAD for word in words]] = 1  # a review cannot contain special tokens
     parts = {
         "train": replace(train, tokens=number["train"][train.tokens]),
         "valid": _select(reviews["train"], places["valid"], number["train"]),
@@ -158,7 +158,7 @@ def _encode_language(config: LanguageConfig, source: Path) -> Path:
 
     words = text.vocabulary(list(place), np.bincount(train.tokens, minlength=len(place)), config.VOCAB_SIZE).get_itos()
     words.insert(EOS_ID, EOS)
-    of_word = {word: at for at, word in enumerate(words) if at > EOS_ID}  # a review may not write the marks
+    of_word = {word: at for at, word in enumerate(words) if at > EOS_ID}  # a review cannot contain special tokens
     number = np.array([of_word.get(word, 1) for word in place], dtype=np.int32)
     parts = {
         name: _ended(replace(part, tokens=number[part.tokens])) for name, part in (("train", train), ("valid", valid))
@@ -183,7 +183,7 @@ def _facts(kind: str, config: Config | LanguageConfig, folders: dict[str, Path])
 
 
 def _save_encoded(target: Path, parts: dict[str, Reviews], vocabulary: list[str], facts: dict) -> None:
-    with files.whole_folder(target) as folder:
+    with files.atomic_folder(target) as folder:
         for part, encoded in parts.items():
             _save_reviews(folder, f"{part}-", encoded)
         files.save_array(

@@ -257,7 +257,7 @@ def vectors(texts: list[str]) -> tuple[list[str], np.ndarray]:
 
 
 def write(folder, size: int = DEFAULT_SIZE, seed: int = DEFAULT_SEED) -> None:
-    """Write the corpus (``aclImdb/``) and its vectors (``glove.6B.{100,300}d.txt``) as ``folder``, whole or not at all.
+    """Write the corpus (``aclImdb/``) and its vectors (``glove.6B.{100,300}d.txt``) as ``folder``, atomically.
 
     ``size`` is the number of labelled training reviews, at least 100; the other parts hold half as many each.
     """
@@ -265,7 +265,7 @@ def write(folder, size: int = DEFAULT_SIZE, seed: int = DEFAULT_SEED) -> None:
         raise LabError(f"人造影评的篇数{size}太少：至少要100篇训练影评。")
     if Path(folder).exists():
         raise LabError(f"{folder}已经存在，人造影评不会覆盖它。请换一个文件夹，或先删除它。")
-    with files.whole_folder(folder) as new:
+    with files.atomic_folder(folder) as new:
         for part in ("train", "test", "unsup"):
             for label, number, rating, text in reviews(part, size, seed):
                 place = "train/unsup" if part == "unsup" else f"{part}/{('neg', 'pos')[label]}"

@@ -110,7 +110,7 @@ def _broken(source: Path, at: int, reason: str) -> LabError:
 def _select(config: Config, dataset, source: Path) -> tuple[np.ndarray, np.ndarray, int]:
     wanted = {word: number for number, word in enumerate(dataset.vocabulary) if number > 1}
     rows, numbers, n_words = read(source, config.EMBEDDING_DIM, wanted)
-    with files.whole(_path(config, dataset, source)) as file:
+    with files.atomic_write(_path(config, dataset, source)) as file:
         np.savez(file, rows=rows, numbers=numbers, n_words=n_words)
     return rows, numbers, n_words
 

@@ -37,7 +37,7 @@ def build(dataset: str, **parameters) -> list[Path]:
     for kind in ("html", "pdf"):
         content, _ = get_exporter(f"lab_{kind}")().from_notebook_node(notebook)
         path = report_dir(dataset) / f"report.{kind}"
-        with files.whole(path) as file:
+        with files.atomic_write(path) as file:
             file.write(content if isinstance(content, bytes) else content.encode())
         written.append(path)
     return written

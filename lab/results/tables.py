@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 
 from lab import record
-from lab.config import PARAMETERS, Config
+from lab.config import Parameters
 from lab.export.figures import plain
 from lab.results import evidence, plan
 from lab.results.cells import (
@@ -39,9 +40,9 @@ PUBLISHED = [
 ]
 
 
-def config_table(config: Config) -> pd.DataFrame:
+def config_table(config: Parameters) -> pd.DataFrame:
     """All parameters of a run with their meaning."""
-    rows = [(f"`{name}`", str(getattr(config, name)), field.metadata["meaning"]) for name, field in PARAMETERS.items()]
+    rows = [(f"`{each.name}`", str(getattr(config, each.name)), each.metadata["meaning"]) for each in fields(config)]
     return pd.DataFrame(rows, columns=["参数", "取值", "意义"])
 
 

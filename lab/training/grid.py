@@ -27,7 +27,9 @@ def configs(**common) -> list[Config]:
         for (dim, layers), bidirectional, base in itertools.product(cells, (False, True), ("RNN", "LSTM"))
     ]
     if fixed := [name for name in common if name in rows[0]]:
-        raise LabError(f"参数{fixed[0]}由实验表的每一格决定，不能统一设定。请用--only挑选配置，或用lab train单独训练。")
+        raise LabError(
+            f"参数{fixed[0]}由实验表的每个配置决定，不能统一设定。请用--only挑选配置，或用lab train单独训练。"
+        )
     return [from_dict(row | common) for row in rows]
 
 

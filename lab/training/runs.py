@@ -104,10 +104,10 @@ def run_folder(config: Parameters) -> Path:
 
 def save_weights(folder: Path, config: Parameters, weights: dict[str, torch.Tensor], vocabulary: list[str]) -> None:
     """Write all that ``lab predict`` needs: weights, configuration and vocabulary."""
-    with files.whole(folder / "vocabulary.txt", "w") as file:
+    with files.atomic_write(folder / "vocabulary.txt", "w") as file:
         file.writelines(f"{word}\n" for word in vocabulary)
     files.write_json(folder / "config.json", config.as_dict())
-    with files.whole(folder / "model.safetensors") as file:
+    with files.atomic_write(folder / "model.safetensors") as file:
         save_file(to_cpu_unshared(weights), file.name)
 
 
@@ -138,7 +138,7 @@ def save_checkpoint(folder: Path, stamp: str, model, adam, history: list, best: 
         tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
     tensors = to_cpu_unshared(tensors)
     facts = dict(stamp=stamp, history=json.dumps(history), seconds=str(seconds))
-    with files.whole(folder / "checkpoint.safetensors") as file:
+    with files.atomic_write(folder / "checkpoint.safetensors") as file:
         save_file(tensors, file.name, facts)
 
 

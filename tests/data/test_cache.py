@@ -230,7 +230,7 @@ def test_full_disk_while_the_cache_is_written(corpus):
         check=False,
     )
     assert done.returncode == 1
-    assert "写不了" in done.stderr.splitlines()[-1]
+    assert "无法写入" in done.stderr.splitlines()[-1]
     assert not list(files.cache_dir("aclImdb").glob(".*"))  # nothing half written
     assert not list(files.cache_dir("aclImdb").glob("encoded-*"))
     assert cache.load(CONFIG).sizes["train"] == 32  # the next start works

@@ -165,7 +165,7 @@ def test_broken_off_writing_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
         yield
 
-    with pytest.raises(LabError, match="写不了"):
+    with pytest.raises(LabError, match="无法写入"):
         sample.write(tmp_path / "made", SIZE)
     assert not list(tmp_path.iterdir())
 
