@@ -223,7 +223,7 @@ def forest(comparisons: pd.DataFrame):
     }
     y, ticks, names, seen = 0.0, [], [], set()
     for claim in claims:
-        axis.text(0.0, y, claim, transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center")
+        axis.text(0.0, y, claim, transform=axis.get_yaxis_transform(), fontsize=9, color=COLORS["LSTM"], va="center")
         y += 1
         for row in rows[rows["claim"] == claim].itertuples():
             marker, color = styles[row.outcome]

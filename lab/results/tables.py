@@ -263,7 +263,7 @@ def runs_table(results: list[dict]) -> pd.DataFrame:
             "选中的轮": result["best_epoch"],
             "验证损失": f"{result['valid']['loss']:.4f}",
             "验证准确率（%）": result["valid"]["accuracy"] * 100,
-            "测试准确率（%）": accuracy_text([result]),
+            "测试准确率（%）": result["test"]["accuracy"] * 100,
             "用时（分）": result["seconds"] / 60,
         }
         for result in results
