@@ -233,9 +233,7 @@ def forest(comparisons: pd.DataFrame):
             face = color if row.outcome in ("支持", "相反") else "white"
             axis.plot(row.difference * 100, y, marker, color=color, markerfacecolor=face, markersize=5, label=label)
             ticks.append(y)
-            names.append(
-                f"{row.better.label.partition('（')[0]}对{row.worse.label.partition('（')[0]}（n={len(row.seeds)}）"
-            )
+            names.append(f"{_short(row.better)}对{_short(row.worse)}（n={len(row.seeds)}）")
             y += 1
         y += 0.4
     axis.axvline(0, color="black", linewidth=0.8)
@@ -244,3 +242,8 @@ def forest(comparisons: pd.DataFrame):
     axis.grid(axis="y", visible=False)
     axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig
+
+
+def _short(cell) -> str:
+    """A cell's name without the usual 100 dimensions."""
+    return cell.label.replace("（100维）", "").replace("（", " ").replace("）", "")
