@@ -201,7 +201,7 @@ def read(path: Path) -> Any:
         if path.stem in ("data", "traces"):
             return result
         raise _damaged(path, "kind", "缺少")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise _damaged(path, "kind", f"是{kind!r}，应为{'、'.join(KINDS)}之一")
     if result.get("schema") != SCHEMA:
         raise LabError(f"结果文件{path}的格式版本是{result.get('schema')}，应为{SCHEMA}。请删除它并重新运行。")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,15 @@ def timeless(result: dict) -> dict:
     """The result without what depends on the clock."""
     history = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in result["history"]]
     return {name: value for name, value in result.items() if name not in TIMES} | {"history": history}
+
+
+def tracked_results() -> list[Path]:
+    """The result files that git keeps; the test is skipped where this is no git checkout."""
+    command = ["git", "ls-files", "report/results/aclImdb"]
+    listed = subprocess.run(command, cwd=files.PROJECT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [files.PROJECT / name for name in listed.stdout.split()]
 
 
 def write_vectors(path: Path, dim: int = 50, words: list[str] | None = None) -> Path:

@@ -3,15 +3,15 @@
 import copy
 import json
 import os
-import subprocess
 
 import numpy as np
 import pytest
+from conftest import tracked_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import run
 
-from lab import files, record
+from lab import record
 from lab.errors import LabError
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=200)
@@ -174,10 +174,5 @@ def test_mutants_are_read_rightly_or_refused_in_one_line(tmp_path, data):
 
 def test_tracked_files_read(monkeypatch):
     monkeypatch.delenv("LAB_HOME", raising=False)
-    listed = subprocess.run(
-        ["git", "ls-files", "report/results/aclImdb"], cwd=files.PROJECT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    for name in listed.stdout.split():
-        record.read(files.PROJECT / name)
+    for path in tracked_results():
+        record.read(path)

@@ -1,10 +1,8 @@
 """Tables of the report, from made-up result files whose truth is worked by hand."""
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
+from conftest import tracked_results
 from made import LABELS, LENGTHS, N, pretrained, run, some
 from scipy import stats
 
@@ -142,12 +140,7 @@ def test_verdicts_for_the_eye():
 
 def test_readme_shows_the_results_that_are_tracked(monkeypatch):
     monkeypatch.delenv("LAB_HOME", raising=False)
-    listed = subprocess.run(
-        ["git", "ls-files", "report/results/aclImdb"], cwd=files.PROJECT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    tracked = {Path(name).stem for name in listed.stdout.split()}
+    tracked = {path.stem for path in tracked_results()}
     readme = (files.PROJECT / "README.md").read_text(encoding="utf-8")
     results = [result for result in record.load("aclImdb") if result["run_id"] in tracked]
     for dim in (100, 300):
