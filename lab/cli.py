@@ -223,7 +223,7 @@ def bench(dataset, data_dir, only):
 
     for line in speed.sentences(bench.run(dataset, only)):
         click.echo(line)
-    click.echo(f"结果文件：{bench.path()}")
+    click.echo(f"结果文件：{speed.path()}")
 
 
 @main.command(name="all")

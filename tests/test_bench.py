@@ -2,9 +2,11 @@
 
 import matplotlib.pyplot as plt
 import pytest
+from click.testing import CliRunner
 from conftest import write_vectors
 
 from lab import bench, files, record
+from lab.cli import main
 from lab.config import Config
 from lab.errors import LabError
 from lab.results import charts, speed
@@ -65,6 +67,9 @@ def test_whole_run(corpus, monkeypatch):
     files.write_json(speed.path(), dict(schema=speed.SCHEMA, machines=[found | dict(grid=None), other]))
     again = bench.run("aclImdb", only="grid")
     assert again == found
+    shown = CliRunner().invoke(main, ["bench", "--only", "grid"])
+    assert shown.exit_code == 0, shown.exception
+    assert shown.output.endswith(f"结果文件：{speed.path()}\n")
     machines = speed.load()
     assert machines == [found, other]
     assert speed.epoch_table(machines)["处理器"].tolist() == [found["processor"]] * 2 + ["another"] * 2

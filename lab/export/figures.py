@@ -24,8 +24,6 @@ from IPython.display import display
 from matplotlib import font_manager, pyplot
 from matplotlib.figure import Figure
 
-from lab.export.markup import code_tags
-
 FONTS = Path(mplfonts.__file__).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
 FONT = "Noto Sans CJK SC"
 # A light and a dark tone, so that grey print keeps them apart; lines, markers and hatches differ as well.
@@ -130,7 +128,7 @@ def _cell(value, digits: int, missing: str) -> str:
         return missing
     if isinstance(value, Real) and not isinstance(value, Integral):
         return f"{value:.{digits}f}"
-    text = code_tags(re.sub(r"\s*\n\s*", " ", str(value)))
+    text = _code_tags(re.sub(r"\s*\n\s*", " ", str(value)))
     return re.sub(
         r"(?<!\\)\$[^$]*(?<!\\)\$|(\|)", lambda each: r"\|" if each[1] else each[0], text
     )  # a formula keeps its bars
@@ -141,8 +139,17 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+\-.!$~^:@&])", r"\\\1", text)
 
 
+def _code_tags(source: str) -> str:
+    """``markup.code_tags``, whose parsers a kernel need not load for text without a ``<``."""
+    if "<" not in source:
+        return source
+    from lab.export.markup import code_tags
+
+    return code_tags(source)
+
+
 def show_caption(kind: str, caption: str, label: str = "") -> None:
     """Display the caption of the output before it: ``kind`` is 图 or 表, ``label`` the target of references."""
-    caption = code_tags(caption)
+    caption = _code_tags(caption)
     metadata = {"lab": {"kind": kind, "caption": caption, "label": label}}
     display({"text/markdown": f"**{kind}**　{caption}", "text/plain": caption}, raw=True, metadata=metadata)

@@ -194,8 +194,8 @@ def verdicts(results: Iterable[dict], settings: Config | None = None) -> pd.Data
     """Test every claim (rules 3 to 6 and 8 of the plan); one row a claim.
 
     Columns: claim, verdict, pairs, main (pairs in the claim's test), n_seeds, difference (mean, positive as claimed),
-    low, high (95 % interval over seeds), sd (over seeds), p, p_holm, visible (smallest visible difference), support,
-    against (numbers of pairs), counterexamples (rows of ``comparisons``).
+    low, high (95 % interval over seeds), sd (over seeds), p, p_holm, visible (smallest visible difference), against
+    (number of significantly opposite pairs), counterexamples (their rows of ``comparisons``).
     """
     results = list(results)
     table, pairs = by_cell(results, settings), comparisons(results, settings)
@@ -210,9 +210,8 @@ def verdicts(results: Iterable[dict], settings: Config | None = None) -> pd.Data
             row |= _test_claim(
                 table, [Pair(*cells) for cells in zip(tested["better"], tested["worse"], strict=True)], seeds
             )
-        for name, word in dict(support="支持", against="相反").items():
-            row[name] = int((own["outcome"] == word).sum())
         row["counterexamples"] = own[own["outcome"] == "相反"]
+        row["against"] = len(row["counterexamples"])
         row["untested"] = NOT_COMPARABLE if (own["outcome"] == NOT_COMPARABLE).any() else MISSING
         row["single"] = bool((own["outcome"] == "单个种子").any())
         rows.append(row)
