@@ -64,7 +64,7 @@ def run(dataset: str, only: str | None = None) -> dict:
     elif only not in measure:
         raise LabError(f"没有名为{only}的测量。可选：{'、'.join(measure)}。")
     elif not speed.is_current(result := machines.get(facts["processor"], {})):
-        raise LabError("这台机器还没有完整的测量结果。请先运行lab bench，不带--only。")
+        raise LabError("这台机器还没有完整的测量结果。请先运行uv run lab bench，不带--only。")
     for part in [only] if only else measure:
         result[part] = measure[part]()
     files.write_json(

@@ -235,8 +235,10 @@ def everything(dataset, data_dir, workers):
     _prepare(dataset, 2077)
     try:
         _grid(None, [2077], {"DATASET": dataset}, workers)
-    finally:
+    except LabError as error:  # a configuration failed: the report shows the others
         _report(dataset)
+        raise error
+    _report(dataset)
 
 
 @main.command()

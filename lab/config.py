@@ -96,6 +96,14 @@ class Config(Parameters):
     SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
     DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.DROPOUT and self.N_LAYERS == 1:
+            raise LabError(
+                f"参数DROPOUT的值{self.DROPOUT:g}不起作用：dropout加在循环层之间，而N_LAYERS=1时只有一层。"
+                "请设DROPOUT=0，或把N_LAYERS设为2以上。"
+            )
+
 
 @dataclass(frozen=True)
 class LanguageConfig(Parameters):
@@ -158,6 +166,11 @@ def _checked(name: str, value, default, facts):
             if isinstance(value, str) and value.lower() == choice.lower():
                 return choice
         raise wrong
+    if isinstance(value, str):  # YAML 1.1, and so papermill, reads 1e-3 as text: a number has a dot there
+        try:
+            value = float(value)
+        except ValueError:
+            raise wrong from None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise wrong
     if isinstance(default, int):
@@ -197,9 +210,9 @@ def from_notebook(
     ``extra`` names the notebook's parameters that are not the run's. papermill only warns of parameters that
     a notebook does not have (nteract/papermill#818, #869); here they are errors.
     """
-    names = [each.name for each in fields(kind) if each.name in namespace]
+    names = [each.name for each in fields(kind)]
     check_names(namespace, names + list(extra))
-    return kind(**{name: namespace[name] for name in names})
+    return kind(**{name: namespace[name] for name in names if name in namespace})
 
 
 def check_int(name: str, value, low: int, high: int) -> int:
@@ -210,26 +223,43 @@ def check_int(name: str, value, low: int, high: int) -> int:
 
 
 def check_names(namespace: dict[str, Any], known) -> None:
-    """Raise a ``LabError`` for a misspelt parameter among a notebook's variables.
+    """Raise a ``LabError`` for the variables of a notebook that look like parameters and are none.
 
-    Two sources of names are checked: every name in a cell that papermill injected, and every capitalised
-    variable of a plain value that is nearly, but not quite, a parameter's name (a slip in the parameters cell).
+    Read is what the kernel has executed (``In``): in a cell that sets a parameter, and in one that papermill injected,
+    every name must be known; in any other, a capitalised name must not be nearly a parameter's. After a
+    refusal, once a cell that sets parameters has run again, only the cells since then count: a corrected slip is gone.
     """
-    suspects = [
+    known = set(known)
+    cells = [(assigned_names(cell), cell.startswith("# Parameters\n")) for cell in namespace.get("In", [])]
+    cells = [(names, injected or not names.isdisjoint(known)) for names, injected in cells]
+    since = cells[namespace.get("_refused_at", 0) :]
+    wrong = [
         name
-        for name, value in namespace.items()
-        if name.isupper()
-        and isinstance(value, (bool, int, float, str, type(None)))
-        and difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
+        for names, sets_parameters in (since if any(sets for _, sets in since) else cells)
+        for name in sorted(names - known)
+        if sets_parameters or is_slip(name, known)
     ]
-    for cell in namespace.get("In", []):
-        if cell.startswith("# Parameters\n"):  # the first line of every cell papermill injects
-            suspects += [
-                target.id
-                for statement in ast.parse(cell).body
-                if isinstance(statement, ast.Assign)
-                for target in statement.targets
-            ]
-    for name in suspects:
-        if name not in known:
-            raise LabError(unknown_parameter(name, known))
+    if wrong:
+        namespace["_refused_at"] = len(cells)
+        raise LabError("".join(unknown_parameter(name, known) for name in dict.fromkeys(wrong)))
+
+
+def assigned_names(cell: str) -> set[str]:
+    """The public names that the statements of a notebook's cell assign to; none where it is not Python."""
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:
+        return set()
+    nodes = [
+        node
+        for each in statements
+        if isinstance(each, (ast.Assign, ast.AnnAssign, ast.AugAssign))
+        for node in ast.walk(each)
+    ]
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return {name for name in stored if not name.startswith("_")}
+
+
+def is_slip(name: str, known) -> bool:
+    """Whether a capitalised name is nearly, but not quite, a parameter's."""
+    return name.isupper() and bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.8))

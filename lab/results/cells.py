@@ -52,7 +52,7 @@ def by_cell(results: Iterable[dict], settings: Config | None = None) -> dict[Cel
 
     A run belongs to the table where everything but cell and seed is as in ``settings`` (the defaults of the
     lab sheet unless given); runs with other vectors, an improved setting or another kind of model, and files
-    that are no run at all, are left out. Raises ``LabError`` where runs of one dimension stand on different vectors.
+    that are no run at all, are left out. Raises ``LabError`` where runs of one dimension stand on different vectors or reviews.
     """
     settings = settings or Config()
     table: dict[Cell, dict[int, dict]] = {cell: {} for cell in REFERENCE}
@@ -73,22 +73,26 @@ def by_cell(results: Iterable[dict], settings: Config | None = None) -> dict[Cel
         )
         if result["run_id"] == expected.run_id:
             table[cell][config["SEED"]] = result
-    check_same_vectors([run for seeds in table.values() for run in seeds.values()])
+    check_same_data([run for seeds in table.values() for run in seeds.values()])
     return table
 
 
-def check_same_vectors(results: Iterable[dict]) -> None:
-    """No table mixes vectors of different coverage: ``LabError`` for two files of one dimension with different words."""
-    first: dict[str, dict] = {}
+def check_same_data(results: Iterable[dict]) -> None:
+    """No table mixes data: ``LabError`` where runs with vectors of one name differ in their words, or in the reviews of a seed."""
+    first: dict[tuple, tuple] = {}
     for result in results:
-        vectors = result["data"]["vectors"]
-        other = first.setdefault(vectors["name"], result)
-        if other["data"]["vectors"]["words"] != vectors["words"]:
-            raise LabError(
-                f"结果文件{other['run_id']}和{result['run_id']}使用的{vectors['name']}不是同一份"
-                f"（{other['data']['vectors']['words']:,}个词与{vectors['words']:,}个词），不能列入同一张表。"
-                "请删除旧的一个后重新运行。"
-            )
+        data, vectors = result["data"], result["data"]["vectors"]
+        name = vectors["name"]
+        for what, key, value in (
+            (f"词向量{name}", (name,), f"{vectors['words']:,}个词"),
+            ("影评或划分", (name, result["config"]["SEED"]), f"数据指纹{data['fingerprint']}"),
+        ):
+            other, theirs = first.setdefault(key, (result, value))
+            if theirs != value:
+                raise LabError(
+                    f"结果文件{other['run_id']}和{result['run_id']}的{what}不同（{theirs}与{value}），不能列入同一张表。"
+                    "请删除旧的一个后重新运行。"
+                )
 
 
 def in_table(results: list[dict]) -> list[dict]:

@@ -81,7 +81,7 @@ def summary(values: Sequence[float]) -> Summary:
     """Mean and standard deviation over seeds."""
     values = np.asarray(values, dtype=float)
     if not values.size:
-        raise LabError("没有可以汇总的准确率：这个配置还没有运行过。请先运行lab grid。")
+        raise LabError("没有可以汇总的准确率：这个配置还没有运行过。请先运行uv run lab grid。")
     return Summary(values.size, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else None)
 
 

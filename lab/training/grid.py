@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import fnmatch
 import itertools
 import os
 
 import filelock
+import psutil
 from tqdm.auto import tqdm
 
 from lab import files
@@ -28,7 +30,7 @@ def configs(**common) -> list[Config]:
     ]
     if fixed := [name for name in common if name in rows[0]]:
         raise LabError(
-            f"参数{fixed[0]}由实验表的每个配置决定，不能统一设定。请用--only挑选配置，或用lab train单独训练。"
+            f"参数{fixed[0]}由实验表的每个配置决定，不能统一设定。请用--only挑选配置，或用uv run lab train单独训练。"
         )
     return [from_dict(row | common) for row in rows]
 
@@ -68,16 +70,21 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
     threads = max(1, torch.get_num_threads() // workers)  # of the cores, or of what OMP_NUM_THREADS leaves
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it
     failures = []
-    with (
-        tqdm(total=len(cells), initial=len(cells) - len(waiting), desc="配置", unit="个") as bar,
-        concurrent.futures.ThreadPoolExecutor(workers) as pool,
-    ):
+    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    with tqdm(total=len(cells), initial=len(cells) - len(waiting), desc="配置", unit="个") as bar:
         running = {pool.submit(run_cell, config): config for config in waiting}
-        for done in concurrent.futures.as_completed(running):
-            if error := done.exception():
-                failures.append(f"{running[done].run_id}：{error}")
-            bar.set_postfix_str(running[done].run_id)
-            bar.update()
+        try:
+            for done in concurrent.futures.as_completed(running):
+                if error := done.exception():
+                    failures.append(f"{running[done].run_id}：{error}")
+                bar.set_postfix_str(running[done].run_id)
+                bar.update()
+        finally:  # nothing to do but after Ctrl-C, which the kernels do not hear
+            pool.shutdown(wait=False, cancel_futures=True)
+            while concurrent.futures.wait(running, timeout=0.2).not_done:
+                for kernel in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        kernel.kill()
     return failures
 
 

@@ -114,7 +114,7 @@ def save_weights(folder: Path, config: Parameters, weights: dict[str, torch.Tens
 def load_run(folder: Path) -> tuple[Config, classifier.SentimentClassifier, list[str]]:
     """Open a finished run: its configuration, its model (on the CPU) and its vocabulary."""
     if not (folder / "model.safetensors").is_file():
-        raise LabError(f"{folder}里没有训练好的模型。请先用lab train或lab grid训练。")
+        raise LabError(f"{folder}里没有训练好的模型。请先用uv run lab train或uv run lab grid训练。")
     config = from_dict(files.read_json(folder / "config.json"))
     vocabulary = read_vocabulary(folder)
     model = classifier.build(config, np.zeros((len(vocabulary), config.EMBEDDING_DIM), dtype=np.float32))
@@ -186,7 +186,7 @@ def find_run(dataset: str, run_id: str | None = None, language: bool = False) ->
     """Folder of a classifier's (or a ``language`` model's) finished run; without a name, of the lowest validation loss."""
     found = [path.parent for path in files.runs_dir(dataset).glob("*/model.safetensors")]
     folders = {folder.name: folder for folder in found if folder.name.startswith("lm-") == language}
-    command = "lab lm" if language else "lab train或lab grid"
+    command = "uv run lab lm" if language else "uv run lab train或uv run lab grid"
     names = "、".join(sorted(folders)) or "（还没有）"
     if run_id is not None:
         if run_id not in folders:
@@ -214,7 +214,7 @@ def language_model(config: Config) -> Path:
         if theirs != ours:
             raise LabError(
                 f"语言模型{config.PRETRAINED}的{name}是{theirs}，分类器的是{ours}，两者必须相同。"
-                f"请设{name}={theirs!r}，或用lab lm -p {name} {ours}另训练一个。"
+                f"请设{name}={theirs!r}，或用uv run lab lm -p {name} {ours}另训练一个。"
             )
     return folder
 

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,40 @@ def test_killed_grid(corpus, tmp_path):
         assert not stray
         if kills == KILLS:
             break
+
+
+def test_ctrl_c_ends_the_grid_with_its_kernels_and_the_next_start_goes_on(home):
+    """The terminal's signal reaches the command alone: jupyter_client starts kernels in a session of their own."""
+    command = [
+        sys.executable,
+        "-m",
+        "lab",
+        "grid",
+        "--dataset",
+        "sample",
+        "--only",
+        "*-1x1-100d*",
+        "-p",
+        "N_EPOCHS",
+        "12",
+    ]
+    rng = random.Random(1)
+    for _ in range(KILLS // 20 + 1):
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(rng.uniform(2, 16))
+        everything = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+        running.send_signal(signal.SIGINT)
+        stopped = time.monotonic()
+        _, said = running.communicate(timeout=30)
+        print(f"ended {time.monotonic() - stopped:.1f} s after Ctrl-C with {len(everything)} processes")
+        # Python ends by the signal itself where it came while an imported module executed text (namedtuple).
+        assert running.returncode in (130, -signal.SIGINT)
+        assert said.splitlines()[-1] == "已停止；再次运行会从停下的地方继续。"
+        assert not [process for process in everything if process.is_running()]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    for path in (home / "runs/sample/results").glob("*-1x1-100d-s2077-e12.json"):
+        assert [epoch["epoch"] for epoch in files.read_json(path)["history"]] == list(range(1, 13))
 
 
 def test_two_grids_share_the_work(corpus, tmp_path):
