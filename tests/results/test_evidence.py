@@ -352,13 +352,6 @@ def test_other_vectors_and_other_data_are_not_compared():
     assert words(results)[WIDE_RNN] == "不可比"
 
 
-def test_no_table_mixes_vectors_of_one_dimension():
-    one, two = (result(("LSTM", layers, 1, 100), 2077, [True] * 8) for layers in (1, 2))
-    two["data"]["vectors"]["words"] = 341_945
-    with pytest.raises(LabError, match=r"lstm-1x1-100d-s2077和lstm-2x1-100d-s2077.*不是同一份"):
-        by_cell([one, two])
-
-
 def test_only_the_runs_of_the_table_count():
     cell = Cell("LSTM", 1, 1, 100)
     right = np.ones(16, dtype=bool)
