@@ -57,3 +57,9 @@ def threads(n: int) -> ThreadPoolExecutor:
         torch.set_flush_denormal(True)
 
     return ThreadPoolExecutor(n, "lab", initializer=start)
+
+
+# torch's optimizers import its compiler (2 s) only to keep it out of these methods; nothing here is compiled.
+for _name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+    _method = getattr(torch.optim.Optimizer, _name)
+    setattr(torch.optim.Optimizer, _name, getattr(_method, "__wrapped__", _method))

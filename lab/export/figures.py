@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import io
 import re
+from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
 
-import mplfonts
 import pandas
 import seaborn
 from IPython import get_ipython
@@ -24,7 +24,7 @@ from IPython.display import display
 from matplotlib import font_manager, pyplot
 from matplotlib.figure import Figure
 
-FONTS = Path(mplfonts.__file__).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
+FONTS = Path(find_spec("mplfonts").origin).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
 FONT = "Noto Sans CJK SC"
 # A light and a dark tone, so that grey print keeps them apart; lines, markers and hatches differ as well.
 COLORS = {"RNN": "#e08a3c", "LSTM": "#1f4e79"}

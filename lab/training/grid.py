@@ -7,6 +7,8 @@ import contextlib
 import fnmatch
 import itertools
 import os
+import threading
+import time
 
 import filelock
 import psutil
@@ -70,21 +72,27 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
     threads = max(1, torch.get_num_threads() // workers)  # of the cores, or of what OMP_NUM_THREADS leaves
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it
     failures = []
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    pool = concurrent.futures.ThreadPoolExecutor(workers, "cell")
     with tqdm(total=len(cells), initial=len(cells) - len(waiting), desc="配置", unit="个") as bar:
-        running = {pool.submit(run_cell, config): config for config in waiting}
         try:
-            for done in concurrent.futures.as_completed(running):
-                if error := done.exception():
-                    failures.append(f"{running[done].run_id}：{error}")
-                bar.set_postfix_str(running[done].run_id)
-                bar.update()
-        finally:  # nothing to do but after Ctrl-C, which the kernels do not hear
+            running = {pool.submit(run_cell, config): config for config in waiting}
+            left = set(running)
+            while left:  # a wait without end would miss a Ctrl-C that comes just before it
+                finished, left = concurrent.futures.wait(left, 1, concurrent.futures.FIRST_COMPLETED)
+                for done in finished:
+                    if error := done.exception():
+                        failures.append(f"{running[done].run_id}：{error}")
+                    bar.set_postfix_str(running[done].run_id)
+                    bar.update()
+        except KeyboardInterrupt:  # which the kernels do not hear
             pool.shutdown(wait=False, cancel_futures=True)
-            while concurrent.futures.wait(running, timeout=0.2).not_done:
+            while any(thread.name.startswith("cell") for thread in threading.enumerate()):
                 for kernel in psutil.Process().children(recursive=True):
                     with contextlib.suppress(psutil.NoSuchProcess):
                         kernel.kill()
+                time.sleep(0.2)
+            raise
+        pool.shutdown()
     return failures
 
 
