@@ -59,6 +59,11 @@ def parameters_option(notebook: str):
     return click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help=text)
 
 
+def again_option(command):
+    """Train although the run is finished."""
+    return click.option("--again", is_flag=True, help="已经训练完成时重新训练。")(command)
+
+
 def use_data_dir(data_dir: str | None) -> None:
     """Make the source folder absolute: notebooks run in other working directories."""
     if data_dir:
@@ -102,14 +107,15 @@ def _prepare(dataset: str, seed: int) -> None:
 @main.command()
 @data_options
 @parameters_option("03_train.ipynb")
-def train(dataset, data_dir, parameters):
+@again_option
+def train(dataset, data_dir, parameters, again):
     """训练一个配置（与03_train.ipynb相同，不经过笔记本）。"""
     use_data_dir(data_dir)
     config = lab_config.from_dict(_values(dataset, parameters))
 
     from lab.training import runs  # torch takes seconds to load: not before the parameters are right
 
-    result = runs.run(config)
+    result = runs.run(config, again)
     click.echo(
         f"{result['run_id']}：第{result['best_epoch']}轮验证损失最低；测试准确率{result['test']['accuracy']:.2%}，"
         f"用时{result['seconds']:.0f}秒。"
@@ -120,14 +126,15 @@ def train(dataset, data_dir, parameters):
 @main.command()
 @data_options
 @parameters_option("04_language_model.ipynb")
-def lm(dataset, data_dir, parameters):
+@again_option
+def lm(dataset, data_dir, parameters, again):
     """训练一个语言模型，与一元、三元语法模型比较困惑度，并写几段文字。"""
     use_data_dir(data_dir)
     config = lab_config.from_dict(_values(dataset, parameters), lab_config.LanguageConfig)
 
     from lab.language import ngram, runs
 
-    counted, result = ngram.run(config), runs.run(config)
+    counted, result = ngram.run(config), runs.run(config, again)
     click.echo(
         f"{result['run_id']}：验证集困惑度{result['valid']['perplexity']:.1f}（一元语法模型{counted['unigram']['perplexity']:.1f}，"
         f"三元语法模型{counted['trigram']['perplexity']:.1f}），用时{result['seconds']:.0f}秒。"
@@ -156,19 +163,20 @@ def _value(text: str):
 @click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
 @parameters_option("03_train.ipynb")
 @workers_option
-def grid(dataset, data_dir, only, seeds, parameters, workers):
+@click.option("--again", is_flag=True, help="已有的结果来自别的影评、划分或词向量时，用现在的数据重新运行。")
+def grid(dataset, data_dir, only, seeds, parameters, workers, again):
     """用papermill运行实验的16个配置；已完成的跳过，中断后可继续。"""
     use_data_dir(data_dir)
-    _grid(only, seeds, _values(dataset, parameters), workers)
+    _grid(only, seeds, _values(dataset, parameters), workers, again)
 
 
-def _grid(only, seeds, settings: dict, workers) -> None:
+def _grid(only, seeds, settings: dict, workers, again=False) -> None:
     from lab.training import grid, traces
 
     if "SEED" in settings:
         raise LabError("实验表的种子请用--seed设定，可重复。")
     cells = [cell for seed in seeds for cell in grid.configs(**settings, SEED=seed)]
-    failures = grid.run(grid.select(cells, only), workers)
+    failures = grid.run(grid.select(cells, only), workers, again)
     traces.write(settings["DATASET"])
     if failures:
         raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")

@@ -213,6 +213,11 @@ def read(path: Path) -> Any:
     return result
 
 
+def stands_on(path: Path, data: dict) -> bool:
+    """Whether the result file ``path`` is there, and its figures stand on ``data`` (as ``describe_data`` tells)."""
+    return path.is_file() and read(path)["data"] == data
+
+
 def load(dataset: str, *kinds: str) -> list[dict]:
     """All result files of these ``kinds`` (classifiers by default) for ``dataset``, by run id."""
     results = [read(path) for path in sorted(files.results_dir(dataset).glob("*.json"))]

@@ -91,8 +91,19 @@ def test_grid_skips_finished_cells_and_reports_a_failing_one(corpus):
     assert failures[0].startswith(broken.run_id)
     assert "第1行" in failures[0]
     assert files.read_json(files.result_path("aclImdb", cells[0].run_id)) == finished
-    assert grid.is_finished(cells[1])
+    assert grid.is_finished(cells[1], grid.describe(cells[1]))
     assert (files.runs_dir("aclImdb") / cells[1].run_id / "03_train.ipynb").is_file()
+
+
+def test_grid_names_results_that_stand_on_other_vectors(corpus):
+    cell = Config(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=1)
+    runs.run(cell)
+    vectors = corpus / "glove.6B.50d.txt"
+    vectors.write_text("".join(vectors.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(LabError, match=f"1个配置已有的结果来自别的影评、划分或词向量：{cell.run_id}。.*--again"):
+        grid.run([cell])
+    assert grid.run([cell], again=True) == []
+    assert grid.is_finished(cell, grid.describe(cell))
 
 
 def test_select_needs_a_match():

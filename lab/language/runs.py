@@ -18,24 +18,29 @@ from lab.errors import LabError
 from lab.language import training
 from lab.language.model import SAMPLES, LanguageModel, build, generate
 from lab.training import loop
-from lab.training.runs import load_checkpoint, read_vocabulary, save_checkpoint, save_weights, with_run_lock
+from lab.training.runs import finished, load_checkpoint, read_vocabulary, run_lock, save_checkpoint, save_weights
 
 
-def run(config: LanguageConfig) -> dict:
+def run(config: LanguageConfig, again: bool = False) -> dict:
     """Train the language model of ``config`` and measure it on the validation reviews; returns what its result file holds.
 
-    Weights go to ``runs/``; a stopped run goes on from its last checkpoint. Raises ``LabError`` for what the user can mend.
+    Weights go to ``runs/``; a stopped run goes on from its last checkpoint, a finished one is loaded, unless it stands
+    on other data or is to run ``again``. Raises ``LabError`` for what the user can mend.
     """
-    return with_run_lock(config, _run)
+    with run_lock(config) as folder:
+        return _run(config, folder, again)
 
 
-def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
+def _run(config: LanguageConfig, folder: Path, again: bool) -> dict:
     started = time.perf_counter()
     process.tune()
     device = loop.pick_device(config)
     loop.seed_everything(config.SEED)
     text = cache.load_language(config)
     table, vector_facts = vectors.load(config, text)
+    data = describe_data(config, text) | dict(vectors=vector_facts)
+    if not again and (result := finished(config, folder, data)):
+        return result
     model = build(config, table).to(device)
     adam = optimizer.Adam(model.parameters(), lr=config.LEARNING_RATE)
 
@@ -56,7 +61,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
         kind="language_model",
         run_id=config.run_id,
         config=config.as_dict(),
-        data=describe_data(config, text) | dict(vectors=vector_facts),
+        data=data,
         history=history,
         n_weights=sum(weight.numel() for weight in model.parameters()),
         valid=record.heard(text.valid, losses),
@@ -67,7 +72,7 @@ def _run(config: LanguageConfig, folder: Path, path: Path) -> dict:
         **record.describe_machine(device),
         seconds=spent + time.perf_counter() - started,
     )
-    files.write_json(path, result)
+    files.write_json(files.result_path(config.DATASET, config.run_id), result)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return result
 

@@ -14,8 +14,9 @@ import filelock
 import psutil
 from tqdm.auto import tqdm
 
-from lab import files
+from lab import files, record
 from lab.config import Config, from_dict
+from lab.data import cache, vectors
 from lab.errors import LabError
 from lab.notebook import execute
 
@@ -51,31 +52,53 @@ def select(cells: list[Config], only: str | None) -> list[Config]:
     return chosen
 
 
-def is_finished(config: Config) -> bool:
-    """Whether the result file of ``config`` is there."""
-    return files.result_path(config.DATASET, config.run_id).is_file()
+def describe(config: Config) -> dict | LabError:
+    """What a result of ``config`` would stand on with the data at hand, or why there are none."""
+    try:
+        dataset = cache.load(config)
+        return record.describe_data(config, dataset, vectors.load(config, dataset)[1])
+    except LabError as error:
+        return error
 
 
-def run(cells: list[Config], workers: int = 1) -> list[str]:
+def is_finished(config: Config, data: dict) -> bool:
+    """Whether the result file of ``config`` is there and stands on ``data``."""
+    return record.stands_on(files.result_path(config.DATASET, config.run_id), data)
+
+
+def run(cells: list[Config], workers: int = 1, again: bool = False) -> list[str]:
     """Run the unfinished cells, ``workers`` at a time with the threads divided; returns the failures' texts.
 
     A failing cell does not stop the others. Stop the grid at any time: finished cells are never run again,
-    an unfinished one goes on from its last epoch.
+    an unfinished one goes on from its last epoch. Results that stand on other reviews, another split or other vectors
+    are a ``LabError``, unless ``again`` has them replaced.
     """
+    import papermill  # noqa: F401 - here, where Ctrl-C ends an import, and not first on a thread
     import torch
 
-    from lab.data import cache
-
-    for config in {config.SEED: config for config in cells}.values():
-        cache.load(config)  # once, before several kernels ask for it
-    waiting = [config for config in cells if not is_finished(config)]
+    described: dict[tuple, dict | LabError] = {}  # once, before several kernels ask for it
+    data = {}
+    for config in cells:
+        key = (config.SEED, config.VOCAB_SIZE, config.EMBEDDING_DIM, config.VECTORS)
+        if key not in described:
+            described[key] = describe(config)
+        data[config] = described[key]
+    if all(isinstance(found, LabError) for found in described.values()):
+        raise next(iter(described.values()))
+    failures = [f"{each.run_id}：{error}" for each, error in data.items() if isinstance(error, LabError)]
+    waiting = [each for each, found in data.items() if isinstance(found, dict) and not is_finished(each, found)]
+    stale = [each.run_id for each in waiting if files.result_path(each.DATASET, each.run_id).is_file()]
+    if stale and not again:
+        raise LabError(
+            f"{len(stale)}个配置已有的结果来自别的影评、划分或词向量：{'、'.join(stale)}。"
+            "请换回原来的数据，或加--again用现在的数据重新运行它们。"
+        )
     threads = max(1, torch.get_num_threads() // workers)  # of the cores, or of what OMP_NUM_THREADS leaves
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it
-    failures = []
     pool = concurrent.futures.ThreadPoolExecutor(workers, "cell")
-    with tqdm(total=len(cells), initial=len(cells) - len(waiting), desc="配置", unit="个") as bar:
+    with tqdm(total=len(cells), initial=len(cells) - len(waiting) - len(failures), desc="配置", unit="个") as bar:
         try:
-            running = {pool.submit(run_cell, config): config for config in waiting}
+            running = {pool.submit(run_cell, config, data[config]): config for config in waiting}
             left = set(running)
             while left:  # a wait without end would miss a Ctrl-C that comes just before it
                 finished, left = concurrent.futures.wait(left, 1, concurrent.futures.FIRST_COMPLETED)
@@ -96,10 +119,10 @@ def run(cells: list[Config], workers: int = 1) -> list[str]:
     return failures
 
 
-def run_cell(config: Config) -> None:
+def run_cell(config: Config, data: dict) -> None:
     """Execute ``03_train.ipynb`` for ``config``; the executed notebook stays in the run's folder."""
     folder = files.runs_dir(config.DATASET) / config.run_id
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):  # another grid on the same folder waits here ...
-        if not is_finished(config):  # ... and finds the cell finished
+        if not is_finished(config, data):  # ... and finds the cell finished
             execute("03_train.ipynb", folder / "03_train.ipynb", config.as_dict())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -22,17 +23,18 @@ from lab.model import classifier
 from lab.training import loop
 
 
-def run(config: Config) -> dict:
+def run(config: Config, again: bool = False) -> dict:
     """Train and test the classifier of ``config``; returns what its result file holds.
 
     The weights of the epoch with the lowest validation loss are tested and kept in ``runs/``; the result file
-    is written at the very end. A stopped run goes on from its last finished epoch. Raises ``LabError`` for what the
-    user can mend.
+    is written at the very end. A stopped run goes on from its last finished epoch; a finished one is loaded, unless it
+    stands on other data or is to run ``again``. Raises ``LabError`` for what the user can mend.
     """
-    return with_run_lock(config, _run)
+    with run_lock(config) as folder:
+        return _run(config, folder, again)
 
 
-def _run(config: Config, folder: Path, path: Path) -> dict:
+def _run(config: Config, folder: Path, again: bool) -> dict:
     started = time.perf_counter()
     process.tune()
     device = loop.pick_device(config)
@@ -40,6 +42,9 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
     source = language_model(config) if config.PRETRAINED else None
     dataset = cache.load(config)
     table, vector_facts = vectors.load(config, dataset)
+    data = record.describe_data(config, dataset, vector_facts)
+    if not again and (result := finished(config, folder, data)):
+        return result
     model = classifier.build(config, table)
     shared = start_from(source, model, dataset.vocabulary) if source else 0
     del table  # as large as the embedding
@@ -62,7 +67,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         kind="classifier",
         run_id=config.run_id,
         config=config.as_dict(),
-        data=record.describe_data(config, dataset, vector_facts),
+        data=data,
         **(dict(pretrained=dict(run_id=config.PRETRAINED, words=shared)) if source else {}),
         history=history,
         best_epoch=chosen["epoch"],
@@ -71,7 +76,7 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
         **record.describe_machine(device),
         seconds=spent + time.perf_counter() - started,
     )
-    files.write_json(path, result)
+    files.write_json(files.result_path(config.DATASET, config.run_id), result)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return result
 
@@ -79,22 +84,30 @@ def _run(config: Config, folder: Path, path: Path) -> dict:
 # The run's folder: weights, configuration, vocabulary; and while it runs, lock and checkpoint.
 
 
-def with_run_lock(config: Parameters, train: Callable[[Parameters, Path, Path], dict]) -> dict:
-    """Call ``train`` with the run's folder and its result file, while no other process trains the same run."""
+@contextlib.contextmanager
+def run_lock(config: Parameters) -> Iterator[Path]:
+    """The run's folder, while no other process trains the same run."""
     folder = run_folder(config)
-    path = files.result_path(config.DATASET, config.run_id)
     folder.mkdir(parents=True, exist_ok=True)
-    lock, waited = filelock.FileLock(folder / ".train.lock"), False
+    lock = filelock.FileLock(folder / ".train.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         print(f"另一个进程正在训练{config.run_id}，等它结束……")
         lock.acquire()
-        waited = True
     try:
-        return record.read(path) if waited and path.is_file() else train(config, folder, path)
+        yield folder
     finally:
         lock.release()
+
+
+def finished(config: Parameters, folder: Path, data: dict) -> dict | None:
+    """The result of an earlier run of ``config`` where its weights are there and it stands on ``data``."""
+    path = files.result_path(config.DATASET, config.run_id)
+    if not (folder / "model.safetensors").is_file() or not record.stands_on(path, data):
+        return None
+    print(f"{config.run_id}已经训练完成，直接载入它的结果。")
+    return record.read(path)
 
 
 def run_folder(config: Parameters) -> Path:

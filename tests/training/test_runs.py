@@ -147,10 +147,24 @@ def test_a_checkpoint_of_other_data_or_a_broken_one_is_not_used(corpus, monkeypa
     expected = timeless(runs.run(config))
     folder = runs.run_folder(config)
     (folder / "checkpoint.safetensors").write_bytes(b"half")
-    assert timeless(runs.run(config)) == expected
+    assert timeless(runs.run(config, again=True)) == expected
     model = classifier.build(config, np.zeros((5, 50), dtype="f4"))
     runs.save_checkpoint(folder, "another stamp", model, torch.optim.Adam(model.parameters()), [{"x": 1}], {}, 1.0)
-    assert timeless(runs.run(config)) == expected
+    assert timeless(runs.run(config, again=True)) == expected
+
+
+def test_a_finished_run_is_loaded_unless_it_is_asked_for_or_stands_on_other_data(corpus, capsys):
+    config = Config(**SMALL)
+    first = runs.run(config)
+    assert runs.run(config) == first  # its times too
+    assert "已经训练完成" in capsys.readouterr().out
+    again = runs.run(config, again=True)
+    assert again != first
+    assert timeless(again) == timeless(first)
+
+    vectors = corpus / "glove.6B.50d.txt"
+    vectors.write_text("".join(vectors.read_text().splitlines(keepends=True)[:-1]))
+    assert runs.run(config)["data"]["vectors"]["words"] == first["data"]["vectors"]["words"] - 1
 
 
 def test_diverged_training_is_one_chinese_line(corpus):
