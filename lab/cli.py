@@ -64,6 +64,13 @@ def again_option(command):
     return click.option("--again", is_flag=True, help="已经训练完成时重新训练。")(command)
 
 
+def cover_options(command):
+    """What the report's cover says; remembered in ``report/cover.json``."""
+    for name, text in (("date", "日期，默认为最近一次运行的日期"), ("student-id", "学号"), ("name", "姓名")):
+        command = click.option(f"--{name}", help=f"封面上的{text}；会记在report/cover.json里，下次不必再写。")(command)
+    return command
+
+
 def use_data_dir(data_dir: str | None) -> None:
     """Make the source folder absolute: notebooks run in other working directories."""
     if data_dir:
@@ -204,18 +211,16 @@ def controls(dataset, data_dir, seeds, workers):
 
 @main.command()
 @dataset_option
-@click.option("--name", default="", help="封面上的姓名。")
-@click.option("--student-id", default="", help="封面上的学号。")
-@click.option("--date", default="", help="封面上的日期，默认为最近一次运行的日期。")
-def report(dataset, name, student_id, date):
+@cover_options
+def report(dataset, **cover):
     """由已有的结果文件生成报告（HTML和PDF）。"""
-    _report(dataset, name, student_id, date)
+    _report(dataset, **cover)
 
 
-def _report(dataset, name="", student_id="", date="") -> None:
+def _report(dataset, **cover) -> None:
     from lab.results import build
 
-    for path in build.build(dataset, NAME=name, STUDENT_ID=student_id, DATE=date):
+    for path in build.build(dataset, **cover):
         click.echo(f"报告：{path}")
 
 
@@ -237,16 +242,18 @@ def bench(dataset, data_dir, only):
 @main.command(name="all")
 @data_options
 @workers_option
-def everything(dataset, data_dir, workers):
-    """依次完成：准备数据、运行16个配置、生成报告。"""
+@cover_options
+def everything(dataset, data_dir, workers, **cover):
+    """依次完成：准备数据、训练报告里的全部模型、生成报告。"""
     use_data_dir(data_dir)
     _prepare(dataset, 2077)
-    try:
-        _grid(None, [2077], {"DATASET": dataset}, workers)
-    except LabError as error:  # a configuration failed: the report shows the others
-        _report(dataset)
-        raise error
-    _report(dataset)
+
+    from lab import experiment
+
+    failures = experiment.run(dataset, 2077, workers, click.echo)
+    _report(dataset, **cover)
+    if failures:
+        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
 
 
 @main.command()

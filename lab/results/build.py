@@ -15,21 +15,36 @@ def report_dir(dataset: str) -> Path:
     return files.runs_dir(dataset) / "report" if dataset == "sample" else files.home() / "report"
 
 
-def build(dataset: str, **parameters) -> list[Path]:
-    """Execute ``05_results.ipynb`` on the result files that exist and export it; returns the files written."""
+def cover(**given: str | None) -> dict[str, str]:
+    """Name, student_id and date of the cover: what is given, else what was given before (``report/cover.json``)."""
+    path = files.home() / "report" / "cover.json"
+    known = files.read_json(path) if path.is_file() else {}
+    found = known | {name: text for name, text in given.items() if text is not None}
+    if found != known:
+        files.write_json(path, found)
+    return found
+
+
+def build(dataset: str, **given: str | None) -> list[Path]:
+    """Execute ``05_results.ipynb`` on the result files that exist and export it; returns the files written.
+
+    ``given`` are name, student_id and date of the cover.
+    """
     import nbformat
     from nbconvert import get_exporter
 
     dataset = Config(DATASET=dataset).DATASET  # its canonical name; an unknown one is refused
     executed = files.runs_dir(dataset) / "05_results.ipynb"
+    facts = cover(**given)
+    parameters = {name.upper(): facts.get(name, "") for name in ("name", "student_id", "date")}
     execute("05_results.ipynb", executed, dict(DATASET=dataset) | parameters)
     notebook = nbformat.read(executed, as_version=4)
     results = record.load(dataset)
     notebook.metadata["lab"] = dict(
         course="深度学习课程实验三",
-        author=parameters.get("NAME", ""),
-        student_id=parameters.get("STUDENT_ID", ""),
-        date=parameters.get("DATE") or max((result["finished"][:10] for result in results), default=""),
+        author=parameters["NAME"],
+        student_id=parameters["STUDENT_ID"],
+        date=parameters["DATE"] or max((result["finished"][:10] for result in results), default=""),
         notice=SAMPLE_NOTICE if dataset == "sample" else "",
     )
     nbformat.write(notebook, executed)
