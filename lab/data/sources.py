@@ -16,16 +16,16 @@ from typing import IO, NamedTuple
 from lab import files
 from lab.errors import LabError
 
-# url, checksum, size in MB
+# url, checksum, size in bytes
 ACLIMDB = (
     "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     "md5:7c2ac02c03563afcf9b574c7e56c153a",
-    84,
+    84_125_825,
 )
 GLOVE = (
     "https://nlp.stanford.edu/data/glove.6B.zip",
     "sha256:617afb2fe6cbd085c235baf7a465b96f4112bd7f7ccb2b2cbd649fed9cbcf2fb",
-    862,
+    862_182_613,
 )
 ARCHIVES = ("aclImdb_v1.tar.gz", "aclImdb.tar.gz")
 # part -> the folders it is made of, with the label that each stands for
@@ -170,24 +170,21 @@ def _sample_folder() -> Path:
     return folder
 
 
-def _download(url: str, checksum: str, megabytes: int) -> Path:
-    import pooch
+def _download(url: str, checksum: str, size: int) -> Path:
+    from lab.data import download
 
-    pooch.get_logger().setLevel("WARNING")  # its English remarks; ours follow
     name = url.rsplit("/", 1)[1]
+    if mirror := os.environ.get("LAB_MIRROR"):
+        if not re.match("https?://", mirror):
+            raise LabError(f"环境变量LAB_MIRROR的值{mirror}不是网址。请改成放着{name}的http(s)地址，或去掉它。")
+        url = f"{mirror.rstrip('/')}/{name}"
     folder = next((place for place in _places() if _writable(place)), None)
     if folder is None:
         raise LabError(
             f"缺少{name}，而数据文件夹{files.source_dir()}不可写。请把文件放进去，或用--data-dir（环境变量LAB_DATA）另指一处。"
         )
-    print(f"缺少{name}，正在下载到{folder}（约{megabytes}MB）……")
-    try:
-        return Path(pooch.retrieve(url, checksum, fname=name, path=folder, progressbar=True))
-    except Exception as error:  # pooch passes on whatever its transport raises; a wrong checksum is a ValueError
-        reason = "校验和不符" if isinstance(error, ValueError) else f"{type(error).__name__}"
-        raise LabError(
-            f"下载{url}失败（{reason}）。请检查网络；或自行下载{name}放到{folder}；没有网络时可用--dataset sample。"
-        ) from error
+    print(f"缺少{name}，正在下载到{folder}（{size / 1e6:.0f}MB）……")
+    return download.fetch(url, folder / name, size, checksum)
 
 
 def _writable(folder: Path) -> bool:
