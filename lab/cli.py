@@ -77,7 +77,8 @@ def use_data_dir(data_dir: str | None) -> None:
         if not Path(data_dir).expanduser().is_dir():
             raise LabError(f"没有文件夹{data_dir}（--data-dir）。请先建立它，或改用已有的文件夹。")
         os.environ["LAB_DATA"] = data_dir
-    os.environ["LAB_DATA"] = str(files.source_dir())
+    if os.environ.get("LAB_DATA"):
+        os.environ["LAB_DATA"] = str(files.source_dir())
 
 
 @click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})

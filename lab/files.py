@@ -16,21 +16,30 @@ import numpy as np
 
 from lab.errors import LabError
 
-# The project's folder; LAB_HOME moves everything that is written (tests, read-only installations).
-PROJECT = Path(__file__).resolve().parent.parent
+# Where notebooks and templates lie: the project's folder, or what the wheel carries of it.
+CARRIED = Path(__file__).resolve().parent / "_project"
+PROJECT = CARRIED if CARRIED.is_dir() else CARRIED.parent.parent
+# Where data lie and everything is written, unless LAB_HOME says otherwise.
+BASE = Path.home() / "rnn-lab" if PROJECT == CARRIED else PROJECT
 
 
 def home() -> Path:
     """Folder below which cache, runs and results are written."""
-    return Path(os.environ.get("LAB_HOME") or PROJECT).resolve()
+    return Path(os.environ.get("LAB_HOME") or BASE).expanduser().resolve()
 
 
 def source_dir() -> Path:
-    """Folder of the user's data (``LAB_DATA``); a relative one is tried from here, then from the project."""
-    given = Path(os.environ.get("LAB_DATA") or PROJECT / "data").expanduser()
-    if not given.is_absolute() and not given.exists() and (PROJECT / given).exists():
-        given = PROJECT / given
-    return given.resolve()
+    """Folder of the user's data (``LAB_DATA``); a relative one is tried from here, then from the project.
+
+    Raises ``LabError`` where ``LAB_DATA`` names no folder.
+    """
+    given = os.environ.get("LAB_DATA")
+    folder = Path(given or BASE / "data").expanduser()
+    if not folder.is_absolute() and not folder.exists() and (BASE / folder).exists():
+        folder = BASE / folder
+    if given and not folder.is_dir():
+        raise LabError(f"没有文件夹{given}（环境变量LAB_DATA）。请改正它，或先建立这个文件夹。")
+    return folder.resolve()
 
 
 def cache_dir(dataset: str) -> Path:

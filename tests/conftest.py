@@ -15,6 +15,9 @@ from lab import files
 # Small tests gain nothing from threads, and several kernels at once would fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+# Corpora made for a test are not all of aclImdb.
+os.environ["LAB_SMALL"] = "1"
+
 # The user's real data, where LAB_DATA names a folder that has them; read before any test changes the variable.
 REAL_DATA = files.source_dir() if os.environ.get("LAB_DATA") and list(files.source_dir().glob("aclImdb*")) else None
 

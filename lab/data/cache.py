@@ -72,12 +72,15 @@ def _tokenized(dataset: str, source: Path, parts: tuple[str, ...]) -> dict[str, 
     """Folders of the tokenized parts, made where missing; the archive is read once for all of them."""
     from lab.data import text
 
+    official = sources.is_official(dataset)
     facts = [FORMAT, text.RULES, text.versions()["spacy"], sources.signature(source)]
+    if dataset == "aclImdb" and not official:
+        facts.append("small")  # not to be found where the complete corpus is wanted
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     cache = files.cache_dir(dataset)
     folders = {part: cache / f"tokens-{part}-{key}" for part in parts}
     missing = tuple(part for part, folder in folders.items() if not folder.is_dir())
-    for part, found in (sources.read_reviews(source, missing) if missing else {}).items():
+    for part, found in (sources.read_reviews(source, missing, official) if missing else {}).items():
         names = [f"{part}/{review.number}_{review.rating}.txt" for review in found]
         texts = [text.decode(review.text, name) for review, name in zip(found, names, strict=True)]
         types, tokens, offsets = text.tokenize_all(texts, names, part)

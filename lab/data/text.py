@@ -22,6 +22,7 @@ PAD, UNK = "<pad>", "<unk>"
 # A forked worker has spaCy loaded already and needs no __main__ guard in the caller; elsewhere forking is unsafe.
 START = "fork" if sys.platform == "linux" else "spawn"
 CHUNK = 500  # reviews a worker process takes at a time
+LONGEST = 2**16 - 1  # tokens of a review; the data's summary keeps lengths in 16 bits
 
 
 def _characters() -> dict[int, str]:
@@ -88,7 +89,7 @@ def tokenize_all(texts: list[str], names: list[str], label: str) -> tuple[list[s
     """Tokenize many reviews on all cores.
 
     Returns the types (distinct tokens, in order of appearance), the flat tokens as type numbers (int32) and
-    the offsets (N+1,) of the reviews in it. A review without a token is a ``LabError`` with its name.
+    the offsets (N+1,) of the reviews in it. A review without a token or with too many is a ``LabError`` with its name.
     """
     chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
     workers = min(
@@ -113,6 +114,8 @@ def tokenize_all(texts: list[str], names: list[str], label: str) -> tuple[list[s
     for name, length in zip(names, lengths, strict=True):
         if length == 0:
             raise LabError(f"影评{name}是空的（清理后没有一个词元）。请移走这个文件。")
+        if length > LONGEST:
+            raise LabError(f"影评{name}有{length:,}个词元，至多可有{LONGEST:,}个。请移走或截短这个文件。")
     return list(types), np.concatenate(flat), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,15 +75,25 @@ def describe(info: dict, dataset: str) -> str:
 
 
 def read(source: Path, dim: int, wanted: dict[str, int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Read GloVe's text format and keep the rows of ``wanted`` words.
+    """Read GloVe's text format, or the array of the package with 50 dimensions, and keep the rows of ``wanted`` words.
 
-    Returns rows (K, D) float32, their numbers in ``wanted`` (K,) and how many words the file has. A wrong
-    number of columns, a repeated word or a broken number is a ``LabError`` with the line.
+    Returns rows (K, D) float32, their numbers in ``wanted`` (K,) and how many words the file has. A byte-order mark and
+    word2vec's header line are skipped. A wrong number of columns, a repeated word or a broken number is a ``LabError``
+    with the line.
     """
+    if source.suffix == ".npy":
+        import pandas as pd
+
+        words = pd.read_parquet(source.with_name("glove_6B_index.parquet"))["index"]
+        numbers = np.array([wanted.get(word, -1) for word in words])
+        known = np.flatnonzero(numbers >= 0)
+        return np.load(source, mmap_mode="r")[known], numbers[known], len(words)
     seen: set[bytes] = set()
     rows, numbers = [], []
     with sources.open_vectors(source, dim) as lines:
         for at, line in enumerate(lines, 1):
+            if at == 1 and re.fullmatch(rb"\d+ %d\s*" % dim, line := line.removeprefix(codecs.BOM_UTF8)):
+                continue
             word, *columns = line.split() or [b""]
             if len(columns) != dim:
                 raise _broken(source, at, f"有{len(columns)}列数字，应为{dim}列")
@@ -122,6 +134,11 @@ def _cached(config: Config, dataset, source: Path | None):
         found = [_path(config, dataset, source)]
     else:
         found = sorted(folder.glob(f"vectors-{dataset.fingerprint}-{config.EMBEDDING_DIM}d-*.npz"))
+    if len(found) > 1:
+        raise LabError(
+            f"没有词向量文件，而{folder}里有{len(found)}份由不同文件选出的{config.EMBEDDING_DIM}维词向量，无法判断用哪一份。"
+            f"请放回词向量文件，或只留一份vectors-{dataset.fingerprint}-{config.EMBEDDING_DIM}d-*.npz。"
+        )
     for path in found:
         if path.is_file():
             with np.load(path, allow_pickle=False) as arrays:

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import spacy
-from conftest import REAL_DATA, write_vectors
+from conftest import REAL_DATA, write_corpus, write_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,6 +204,31 @@ def test_bad_review_is_named(corpus, content, reason):
     assert not list(files.cache_dir("aclImdb").glob("*train*"))
 
 
+def test_review_of_too_many_tokens_is_named(corpus):
+    path = corpus / "aclImdb/train/neg/3_2.txt"
+    path.write_text("bad " * 65_535)
+    dataset = cache.load(CONFIG)
+    assert max(dataset.train.lengths.max(), dataset.valid.lengths.max()) == 65_535
+    path.write_text("bad " * 65_536)
+    with pytest.raises(LabError, match=r"3_2\.txt有65,536个词元"):
+        cache.load(CONFIG)
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 4])
+def test_tiny_corpus_is_one_line(home, tmp_path, monkeypatch, per_class):
+    monkeypatch.setenv("LAB_DATA", str(write_corpus(tmp_path / "given", per_class)))
+    with pytest.raises(LabError, match=f"训练影评太少：负面{per_class}篇，正面{per_class}篇"):
+        cache.load(CONFIG)
+
+
+def test_smallest_corpus(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA", str(write_corpus(tmp_path / "given", 5)))
+    dataset = cache.load(CONFIG)
+    assert dataset.sizes == {"train": 8, "valid": 2, "test": 10}
+    assert dataset.valid.labels.tolist() == [0, 1]
+    summary.write(CONFIG, dataset)
+
+
 def test_review_of_unknown_words_only_is_kept(corpus):
     (corpus / "aclImdb/test/neg/3_2.txt").write_text("Xyzzy qwertz plugh")
     dataset = cache.load(CONFIG)
@@ -251,6 +276,7 @@ def test_summary_counts(corpus):
 @pytest.mark.skipif(REAL_DATA is None, reason="needs the real reviews: set LAB_DATA")
 def test_real_reviews(home, monkeypatch):
     monkeypatch.setenv("LAB_DATA", str(REAL_DATA))
+    monkeypatch.delenv("LAB_SMALL")  # all of aclImdb, and no more
     dataset = cache.load(Config())
     assert dataset.sizes == {"train": 20_000, "valid": 5_000, "test": 25_000}
     facts = summary.describe(Config(), dataset)
