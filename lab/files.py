@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -88,9 +89,22 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents where it is missing; ``LabError`` where nothing can be written into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if not os.access(path, os.W_OK):
+        raise _unwritable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    return path
+
+
 def _unwritable(path: Path, error: OSError) -> LabError:
     reason = error.strerror or error
-    return LabError(f"无法写入{path}：{reason}。请检查磁盘空间和写权限后重试，已有的文件没有改动。")
+    return LabError(
+        f"无法写入{path}：{reason}。请检查磁盘空间和写权限，或用环境变量LAB_HOME另指一个可写的文件夹；已有的文件没有改动。"
+    )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ def execute(name: str, output: Path, parameters: dict[str, Any]) -> None:
     """
     import papermill
 
-    output.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(output.parent)
     try:
         papermill.execute_notebook(
             files.PROJECT / "notebooks" / name,

@@ -7,11 +7,20 @@ float32 or float64; results are written into the arguments. H hidden units; U an
 """
 
 import math
+import os
+from pathlib import Path
 
+import numba
 import numpy as np
 import scipy.linalg  # noqa: F401 - its BLAS is what np.dot calls in compiled code
 from numba import njit, types
 from numba.extending import overload
+
+from lab import files
+
+if not numba.config.CACHE_DIR and not os.access(Path(__file__).parent, os.W_OK):
+    # A read-only installation: compiled code lies where everything is written, else the user's folder may be tried.
+    numba.config.CACHE_DIR = str(files.home() / "data" / "cache" / "numba")
 
 # nogil: threads run side by side. contract: a product and a sum may become one instruction.
 OPTIONS = dict(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})

@@ -121,8 +121,7 @@ def run(cells: list[Config], workers: int = 1, again: bool = False) -> list[str]
 
 def run_cell(config: Config, data: dict) -> None:
     """Execute ``03_train.ipynb`` for ``config``; the executed notebook stays in the run's folder."""
-    folder = files.runs_dir(config.DATASET) / config.run_id
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = files.make_folder(files.runs_dir(config.DATASET) / config.run_id)
     with filelock.FileLock(folder / ".lock"):  # another grid on the same folder waits here ...
         if not is_finished(config, data):  # ... and finds the cell finished
             execute("03_train.ipynb", folder / "03_train.ipynb", config.as_dict())

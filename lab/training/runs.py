@@ -87,8 +87,7 @@ def _run(config: Config, folder: Path, again: bool) -> dict:
 @contextlib.contextmanager
 def run_lock(config: Parameters) -> Iterator[Path]:
     """The run's folder, while no other process trains the same run."""
-    folder = run_folder(config)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = files.make_folder(run_folder(config))
     lock = filelock.FileLock(folder / ".train.lock")
     try:
         lock.acquire(timeout=0)

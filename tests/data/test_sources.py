@@ -130,7 +130,7 @@ def test_incomplete_archive_and_folder_beside_the_archive(complete, tmp_path):
     with pytest.raises(LabError, match=r"没有test/neg的影评.*移走这个文件夹，就会改用旁边的aclImdb_v1\.tar\.gz"):
         sources.read_reviews(complete / "aclImdb", PARTS, official=True)
     half = pack(complete, tmp_path / "aclImdb.tar.gz")
-    with pytest.raises(LabError, match="没有test/neg的影评.*换成官方的"):
+    with pytest.raises(LabError, match=r"没有test/neg的影评.*换成官方的"):
         sources.read_reviews(half, PARTS, official=True)
 
 
@@ -233,7 +233,7 @@ def test_misspelt_data_folder_is_refused(corpus, tmp_path, monkeypatch, wrong):
     cache.load(Config(EMBEDDING_DIM=50))  # what was prepared does not hide the mistake
     monkeypatch.setenv("LAB_DATA", str(tmp_path / wrong) if wrong != " " else wrong)
     for ask in (cache.load, lambda config: sources.find_vectors("aclImdb", 50)):
-        with pytest.raises(LabError, match="没有文件夹.*LAB_DATA"):
+        with pytest.raises(LabError, match=r"没有文件夹.*LAB_DATA"):
             ask(Config(EMBEDDING_DIM=50))
 
 
@@ -329,7 +329,7 @@ def test_signs_that_are_no_words(tmp_path):
         assert (again[0] == rows).all()
         assert again[1].tolist() == numbers.tolist()
         assert again[2] == n_words
-    path.write_text("\n".join(lines[:1] + ["11 50"] + lines[1:]))
+    path.write_text("\n".join([*lines[:1], "11 50", *lines[1:]]))
     with pytest.raises(LabError, match="第2行有1列"):
         vectors.read(path, 50, WANTED)
     path.write_text("\n".join(["11 100", *lines]))
@@ -352,7 +352,7 @@ def test_two_selections_and_no_file(corpus, tmp_path, monkeypatch):
     write_vectors(corpus / "glove.6B.50d.txt", words=["good", "bad", "the"])
     vectors.load(config, dataset)
     (corpus / "glove.6B.50d.txt").unlink()
-    with pytest.raises(LabError, match="有2份.*50维.*只留一份"):
+    with pytest.raises(LabError, match=r"有2份.*50维.*只留一份"):
         vectors.load(config, dataset)
     write_vectors(corpus / "glove.6B.50d.txt")  # back again: no doubt
     np.testing.assert_array_equal(vectors.load(config, dataset)[0], table)
