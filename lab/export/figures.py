@@ -72,23 +72,21 @@ def use_style() -> None:
         inline = InlineBackend.instance(parent=shell)
         inline.shell = shell
         inline.print_figure_kwargs = {"bbox_inches": "tight", "metadata": {"Date": None}}
-        inline.figure_formats = {"svg"}
+        inline.figure_formats = {"svg", "png"}
 
 
 def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
-    """Display ``fig`` (a Figure, Axes or seaborn grid) once, as SVG, with its caption below.
+    """Display ``fig`` (a Figure, Axes or seaborn grid) once, as SVG and PNG, with its caption below.
 
-    ``raster`` shows a PNG instead; so does, by itself, a figure of more than ``SVG_LIMIT`` bytes (a scatter plot of
-    many points). ``caption`` is Markdown, formulas included; ``label`` is what ``[图](#label)`` refers to.
+    JupyterLab hides an SVG in a notebook that was run elsewhere (papermill's, a student's) and shows the PNG. The SVG
+    is left out where ``raster`` says so or it has more than ``SVG_LIMIT`` bytes (a scatter plot of many points).
+    ``caption`` is Markdown, formulas included; ``label`` is what ``[图](#label)`` refers to.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
-    data = picture(fig, "svg")
-    if raster or len(data) > SVG_LIMIT:
-        data = picture(fig, "png")
-        width = round(int.from_bytes(data[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
-        display({"image/png": data}, raw=True, metadata={"image/png": {"width": width}})
-    else:
-        display({"image/svg+xml": data.decode()}, raw=True)
+    png, svg = picture(fig, "png"), b"" if raster else picture(fig, "svg")
+    width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
+    data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if 0 < len(svg) <= SVG_LIMIT else {})
+    display(data, raw=True, metadata={"image/png": {"width": width}})
     pyplot.close(fig)  # otherwise the inline backend shows it a second time
     show_caption("图", caption, label)
 
