@@ -11,7 +11,7 @@ import click
 
 from lab import config as lab_config
 from lab import files
-from lab.errors import LabError
+from lab.errors import LabError, Stopped
 
 
 class LabGroup(click.Group):
@@ -24,7 +24,7 @@ class LabGroup(click.Group):
             click.echo(f"错误：{error}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("已停止；再次运行会从停下的地方继续。", err=True)
+            click.echo(str(Stopped()), err=True)
             sys.exit(130)
 
 

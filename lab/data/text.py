@@ -12,9 +12,9 @@ from collections import OrderedDict
 from functools import lru_cache
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lab.errors import LabError
+from lab.progress import bar
 
 # Raised whenever a rule below changes; it is part of every cache key.
 RULES = 2
@@ -102,12 +102,12 @@ def tokenize_all(texts: list[str], names: list[str], label: str) -> tuple[list[s
     pool = multiprocessing.get_context(START).Pool(workers) if workers > 1 and len(texts) > 8 * CHUNK else None
     try:
         done = pool.imap(_tokenize_chunk, chunks) if pool else map(_tokenize_chunk, chunks)
-        with tqdm(total=len(texts), desc=f"分词：{label}", unit="篇") as bar:
+        with bar(total=len(texts), desc=f"分词：{label}", unit="篇") as shown:
             for chunk_types, chunk_tokens, chunk_lengths in done:
                 number = np.array([types.setdefault(word, len(types)) for word in chunk_types], dtype=np.int32)
                 flat.append(number[chunk_tokens])
                 lengths.extend(chunk_lengths)
-                bar.update(len(chunk_lengths))
+                shown.update(len(chunk_lengths))
     finally:
         if pool:
             pool.terminate()

@@ -123,6 +123,8 @@ class LabExporter(TemplateExporter):
                 add("code", "python", printable(cell.source))
             for output in [] if self.exclude_output or tags & NO_OUTPUT else cell.outputs:
                 caption = output.get("metadata", {}).get("lab")
+                if caption and caption["kind"] == "progress":
+                    continue  # of a run: see lab/progress.py
                 if caption:
                     add(caption["kind"], "html", from_markdown(caption["caption"], kept), caption["label"])
                     continue

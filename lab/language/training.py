@@ -12,12 +12,12 @@ import time
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from lab.config import LanguageConfig
 from lab.data.reviews import EOS_ID, LanguageText, Reviews, make_batch
 from lab.errors import LabError
 from lab.language.model import LanguageModel
+from lab.progress import bar
 
 CHECKPOINTS = 20  # evaluations and checkpoints of a run
 PROBE = 250  # validation reviews that are read each time; all of them at the end
@@ -70,12 +70,13 @@ def fit(model: LanguageModel, optimizer, text: LanguageText, config: LanguageCon
     stages = np.linspace(0, steps, min(CHECKPOINTS, steps) + 1).astype(int)
     probe = np.linspace(0, text.valid.n - 1, min(PROBE, text.valid.n)).astype(int)
     done = int(stages[len(history)]) * tokens
-    with tqdm(total=steps * tokens, initial=done, desc=config.run_id, unit="词元", unit_scale=True) as bar:
+    shown = dict(desc=config.run_id, unit="词元", unit_scale=True)
+    with bar(total=steps * tokens, initial=done, history=history, **shown) as read:
         for stage in range(len(history), len(stages) - 1):
             started = time.perf_counter()
             torch.manual_seed(config.SEED * 1000 + stage)  # dropout as in an undisturbed run
             span = range(stages[stage], stages[stage + 1])
-            train_loss, state = train_steps(model, optimizer, stream, span, steps, state, config, bar)
+            train_loss, state = train_steps(model, optimizer, stream, span, steps, state, config, read)
             valid_loss = float(losses(model, text.valid, probe).mean())
             history.append(
                 dict(
@@ -85,11 +86,11 @@ def fit(model: LanguageModel, optimizer, text: LanguageText, config: LanguageCon
                     seconds=time.perf_counter() - started,
                 )
             )
-            bar.set_postfix_str(f"验证困惑度{perplexity(valid_loss):.1f}")
+            read.set_postfix_str(f"验证困惑度{perplexity(valid_loss):.1f}")
             checkpoint(state)
 
 
-def train_steps(model, optimizer, stream, span: range, steps: int, state, config: LanguageConfig, bar):
+def train_steps(model, optimizer, stream, span: range, steps: int, state, config: LanguageConfig, read):
     """Train on the pieces ``span`` of the stream; returns the mean loss (nats per token) and the state after them."""
     model.train()
     device = model.projection.weight.device
@@ -109,7 +110,7 @@ def train_steps(model, optimizer, stream, span: range, steps: int, state, config
         total += loss.item()
         if not np.isfinite(total):
             raise LabError(f"第{step + 1}步的训练损失出现NaN或Inf，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")
-        bar.update(inputs.numel())
+        read.update(inputs.numel())
     return total / len(span), state
 
 
@@ -137,7 +138,7 @@ def losses(model: LanguageModel, reviews: Reviews, places=None, progress: bool =
     places = np.arange(reviews.n) if places is None else places
     order = places[np.argsort(reviews.lengths[places], kind="stable")]
     found = {}
-    for at in tqdm(range(0, len(order), EVAL_BATCH), desc="验证", unit="批", leave=False, disable=not progress):
+    for at in bar(range(0, len(order), EVAL_BATCH), desc="验证", unit="批", leave=False, disable=not progress):
         batch = make_batch(reviews, order[at : at + EVAL_BATCH])
         targets = batch.tokens.to(device)  # (T, B)
         features, _ = model(torch.cat([torch.full_like(targets[:1], EOS_ID), targets[:-1]]))

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
 
 from lab.config import Config, Parameters
 from lab.data.reviews import Batch, Dataset, Reviews, batches
 from lab.engine.micro_batches import backward, micro_batches
 from lab.errors import LabError
+from lab.progress import bar
 
 EVAL_BATCH = 128
 
@@ -27,7 +27,8 @@ def fit(model, optimizer, dataset: Dataset, config: Config, history: list, best:
     ``history`` gains a dictionary an epoch; ``best`` are the weights so far; ``after_epoch(best)`` is called each time.
     """
     epochs = range(len(history) + 1, config.N_EPOCHS + 1)
-    for epoch in tqdm(epochs, desc=config.run_id, unit="轮", initial=len(history), total=config.N_EPOCHS):
+    shown = dict(desc=config.run_id, unit="轮", initial=len(history), total=config.N_EPOCHS)
+    for epoch in bar(epochs, history=history, **shown):
         started = time.perf_counter()
         train_loss, norms = train_epoch(model, optimizer, dataset.train, config, epoch)
         valid = evaluate(model, dataset.valid, "验证")
@@ -56,7 +57,7 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) 
     model.train()
     torch.manual_seed(config.SEED * 1000 + epoch)  # order and dropout depend on the epoch alone
     total, norms = 0.0, []
-    with tqdm(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False) as bar:
+    with bar(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False) as done:
         for batch in batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
             loss = backward(model, batch, loss_sum)  # loss.backward() of the batch's mean loss, a part at a time
             limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
@@ -67,7 +68,7 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) 
                 )
             optimizer.step()
             total += loss * len(batch.index)
-            bar.update(len(batch.index))
+            done.update(len(batch.index))
     return total / reviews.n, norms
 
 
@@ -82,11 +83,11 @@ def evaluate(model, reviews: Reviews, label: str = "评估") -> dict:
     """Loss, accuracy, and for each review (N,) the probability of 'positive' and whether it was judged rightly."""
     model.eval()
     logits = torch.empty(reviews.n)
-    with tqdm(total=reviews.n, desc=label, unit="篇", leave=False) as bar:
+    with bar(total=reviews.n, desc=label, unit="篇", leave=False) as done:
         for batch in batches(reviews, EVAL_BATCH):
             for part in micro_batches(model, batch):
                 logits[part.index] = model(part.tokens, part.lengths).cpu()
-            bar.update(len(batch.index))
+            done.update(len(batch.index))
     labels = torch.from_numpy(reviews.labels.astype(np.float32))
     loss = F.binary_cross_entropy_with_logits(logits.double(), labels.double()).item()
     right = ((logits > 0) == (labels > 0)).numpy()

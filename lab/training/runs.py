@@ -18,7 +18,7 @@ from lab import files, record
 from lab.config import Config, LanguageConfig, Parameters, from_dict
 from lab.data import cache, vectors
 from lab.engine import optimizer, process
-from lab.errors import LabError
+from lab.errors import LabError, Stopped
 from lab.model import classifier
 from lab.training import loop
 
@@ -96,6 +96,8 @@ def run_lock(config: Parameters) -> Iterator[Path]:
         lock.acquire()
     try:
         yield folder
+    except KeyboardInterrupt:
+        raise Stopped from None
     finally:
         lock.release()
 
