@@ -19,7 +19,8 @@ METADATA = {"lab": {"kind": "progress"}}  # by which the exporters leave the out
 
 def bar(*args, history: list[dict] | None = None, **options) -> Bar:
     """A progress bar with tqdm's arguments; in a notebook the losses of ``history`` are drawn below it as they come."""
-    if "ipykernel" not in sys.modules:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):  # a terminal, or IPython in one
         return Bar(*args, **options)
     return NotebookBar(*args, history=history, **options)
 
@@ -46,7 +47,7 @@ class NotebookBar(Bar):
 
     def close(self):
         """Take the line away, or leave it as it is if it is an outermost one."""
-        if self.disable:
+        if getattr(self, "disable", True):  # closed, or never begun
             return
         self.disable = True
         self._decr_instances(self)
