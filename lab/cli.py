@@ -235,8 +235,9 @@ def bench(dataset, data_dir, only):
     from lab import bench
     from lab.results import speed
 
-    for line in speed.sentences(bench.run(dataset, only)):
-        click.echo(line)
+    machine = bench.run(dataset, only)
+    click.echo(speed.table([machine]).to_string(index=False, float_format="%.2f"))
+    click.echo(speed.grid_sentence([machine]))
     click.echo(f"结果文件：{speed.path()}")
 
 

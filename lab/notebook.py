@@ -1,7 +1,8 @@
-"""Run one of the numbered notebooks through papermill."""
+"""Run one of the numbered notebooks through papermill; show the lab's code in one."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,31 @@ def execute(name: str, output: Path, parameters: dict[str, Any]) -> None:
     except papermill.PapermillExecutionError as error:
         reason = [line for line in str(error).splitlines() if line.strip()][-1].removeprefix("错误：")
         raise LabError(f"{reason}（执行到一半的笔记本：{output}）") from None
+
+
+def source(*names: str):
+    """Functions and classes of the lab, as ``"model.bptt.states"``, for display in Markdown; without their docstrings.
+
+    The file is read, not imported. Raises ``KeyError`` for a name that the module does not define.
+    """
+    from IPython.display import Markdown
+
+    code = "\n\n\n".join(map(_definition, names))
+    return Markdown(f"```python\n{code}\n```")
+
+
+def _definition(name: str) -> str:
+    module, _, name = name.rpartition(".")
+    text = (files.PROJECT / "lab" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    found = {node.name: node for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    node, lines = found[name], text.splitlines()
+    hidden = set()
+    for each in ast.walk(node):
+        if isinstance(each, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(each):
+            first = each.body[0]
+            hidden |= set(range(first.lineno, first.end_lineno + 1))
+            if not lines[first.end_lineno].strip():
+                hidden.add(first.end_lineno + 1)  # the blank line below
+    return "\n".join(
+        line for at, line in enumerate(lines[: node.end_lineno], 1) if at >= node.lineno and at not in hidden
+    )

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# f, f' and the largest value of |f'|.
+# φ, φ' and the largest value of |φ'|.
 ACTIVATIONS = {
     "tanh": (torch.tanh, lambda z: 1 - torch.tanh(z) ** 2, 1.0),
     "sigmoid": (torch.sigmoid, lambda z: torch.sigmoid(z) * (1 - torch.sigmoid(z)), 0.25),
 }
 
 
-# ---------------------------------------------------------------- Elman RNN: h_k = f(U h_{k-1} + W x_k + b)
+# ---------------------------------------------------------------- Elman RNN: h_k = φ(U h_{k-1} + W x_k + b)
 
 
 class Weights(NamedTuple):
@@ -35,32 +35,32 @@ def weights(rnn: nn.RNN | nn.LSTM) -> Weights:
     return Weights(rnn.weight_hh_l0, rnn.weight_ih_l0, rnn.bias_ih_l0 + rnn.bias_hh_l0)
 
 
-def states(layer: Weights, x: Tensor, f: str = "tanh", h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Run the Elman RNN: z_k = U h_{k-1} + W x_k + b, h_k = f(z_k).
+def states(layer: Weights, x: Tensor, phi: str = "tanh", h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Run the Elman RNN: z_k = U h_{k-1} + W x_k + b, h_k = φ(z_k).
 
     x (T, B, I) -> h (T+1, B, H), z (T+1, B, H).
     """
     U, W, b = layer
-    function, _, _ = ACTIVATIONS[f]
+    function, _, _ = ACTIVATIONS[phi]
     driven = x @ W.T + b  # (T, B, H)
     h = [torch.zeros_like(driven[0]) if h_0 is None else h_0]
     z = [torch.zeros_like(driven[0])]
     for k in range(1, len(x) + 1):
         z.append(h[k - 1] @ U.T + driven[k - 1])  # z_k = U h_{k-1} + W x_k + b
-        h.append(function(z[k]))  # h_k = f(z_k)
+        h.append(function(z[k]))  # h_k = φ(z_k)
     return torch.stack(h), torch.stack(z)
 
 
-def deltas(layer: Weights, z: Tensor, t: int, dL_dh: Tensor, f: str = "tanh") -> Tensor:
+def deltas(layer: Weights, z: Tensor, t: int, dL_dh: Tensor, phi: str = "tanh") -> Tensor:
     """delta_{t,k} = dL_t/dz_k for k = 1..t, where ``dL_dh`` (B, H) is dL_t/dh_t.
 
     z (T+1, B, H) -> (t+1, B, H).
     """
-    _, slope, _ = ACTIVATIONS[f]
+    _, slope, _ = ACTIVATIONS[phi]
     delta = [torch.zeros_like(dL_dh)] * (t + 1)
-    delta[t] = slope(z[t]) * dL_dh  # δ_{t,t} = diag(f'(z_t)) ∂L_t/∂h_t
+    delta[t] = slope(z[t]) * dL_dh  # δ_{t,t} = diag(φ'(z_t)) ∂L_t/∂h_t
     for k in range(t - 1, 0, -1):
-        delta[k] = slope(z[k]) * (delta[k + 1] @ layer.U)  # δ_{t,k} = diag(f'(z_k)) Uᵀ δ_{t,k+1}
+        delta[k] = slope(z[k]) * (delta[k + 1] @ layer.U)  # δ_{t,k} = diag(φ'(z_k)) Uᵀ δ_{t,k+1}
     return torch.stack(delta)
 
 
@@ -78,20 +78,20 @@ def weight_gradients(delta: Tensor, h: Tensor, x: Tensor) -> Weights:
 
 def state_gradients(layer: Weights, delta: Tensor, dL_dh: Tensor) -> Tensor:
     """dL_t/dh_k for k = 0..t, as (t+1, B, H)."""
-    # ∂L_t/∂h_k = Uᵀ diag(f'(z_{k+1})) ∂L_t/∂h_{k+1} = Uᵀ δ_{t,k+1}
+    # ∂L_t/∂h_k = Uᵀ diag(φ'(z_{k+1})) ∂L_t/∂h_{k+1} = Uᵀ δ_{t,k+1}
     return torch.cat([delta[1:] @ layer.U, dL_dh[None]])
 
 
-def gradients(layer: Weights, x: Tensor, dL_dh: Tensor, f: str = "tanh", h_0: Tensor | None = None) -> Weights:
+def gradients(layer: Weights, x: Tensor, dL_dh: Tensor, phi: str = "tanh", h_0: Tensor | None = None) -> Weights:
     """Gradient of L = Σ_t L_t, where row t-1 of ``dL_dh`` (T, B, H) is dL_t/dh_t."""
-    h, z = states(layer, x, f, h_0)
-    each = [weight_gradients(deltas(layer, z, t, dL_dh[t - 1], f), h, x) for t in range(1, len(x) + 1)]
+    h, z = states(layer, x, phi, h_0)
+    each = [weight_gradients(deltas(layer, z, t, dL_dh[t - 1], phi), h, x) for t in range(1, len(x) + 1)]
     return Weights(*(sum(terms) for terms in zip(*each, strict=True)))
 
 
-def eta(U: Tensor, f: str = "tanh") -> float:
-    """η = ‖U‖·max|f'| (spectral norm): ‖∂L_t/∂h_k‖ ≤ η^(t-k)·‖∂L_t/∂h_t‖."""
-    return float(torch.linalg.matrix_norm(U, 2)) * ACTIVATIONS[f][2]
+def eta(U: Tensor, phi: str = "tanh") -> float:
+    """η = ‖U‖·max|φ'| (spectral norm): ‖∂L_t/∂h_k‖ ≤ η^(t-k)·‖∂L_t/∂h_t‖."""
+    return float(torch.linalg.matrix_norm(U, 2)) * ACTIVATIONS[phi][2]
 
 
 def shares(delta: Tensor, h: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Memory(NamedTuple):
     c: Tensor
     i: Tensor  # input gate
     f: Tensor  # forget gate
-    g: Tensor  # candidate
+    g: Tensor  # candidate c̃
     o: Tensor  # output gate
 
 
@@ -123,9 +123,9 @@ def lstm_cell(layer: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, 
     z_i, z_f, z_g, z_o = (x @ layer.W.T + h @ layer.U.T + layer.b).chunk(4, dim=-1)
     i = torch.sigmoid(z_i)  # what of the candidate is written
     f = torch.sigmoid(z_f)  # what of the cell is kept
-    g = torch.tanh(z_g)  #    the candidate
+    g = torch.tanh(z_g)  #    the candidate c̃_k
     o = torch.sigmoid(z_o)  # what of the cell is shown
-    c = f * c + i * g  #      c_k = f_k ⊙ c_{k-1} + i_k ⊙ g_k
+    c = f * c + i * g  #      c_k = f_k ⊙ c_{k-1} + i_k ⊙ c̃_k
     h = o * torch.tanh(c)  #  h_k = o_k ⊙ tanh(c_k)
     return h, c, i, f, g, o
 
@@ -170,7 +170,7 @@ def lstm_gradients(layer: Weights, memory: Memory, t: int, dL_dh: Tensor) -> LST
         )
         by_delta.append(delta)
         dh = delta @ layer.U  # to h_{k-1}: through the four gates
-        dc = dc * f[k]  #       to c_{k-1}: only multiplied by the forget gate, neither U nor f' comes in
+        dc = dc * f[k]  #       to c_{k-1}: only multiplied by the forget gate, neither U nor φ' comes in
     by_delta.append(torch.zeros_like(by_delta[0]))
     by_h.append(dh)
     by_c.append(dc)

@@ -19,7 +19,7 @@ from lab.model import bptt
 
 
 class SigmoidRNN(nn.RNN):
-    """The Elman RNN with f = σ, which ``torch.nn`` does not have; one layer, one direction."""
+    """The Elman RNN with φ = σ, which ``torch.nn`` does not have; one layer, one direction."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (T, B, I) -> states (T, B, H), last state (1, B, H)."""
@@ -107,15 +107,15 @@ def follow(rnn, head, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
         memory = bptt.lstm(weights, x)
         found = bptt.lstm_gradients(weights, memory, t, loss_gradient(memory.h[t]))
         return dict(h=found.h, c=found.c, direct=found.direct, delta=found.delta, states=memory.h, forget=memory.f[1:])
-    f = activation(rnn)
-    h, z = bptt.states(weights, x, f)
+    phi = activation(rnn)
+    h, z = bptt.states(weights, x, phi)
     dL_dh = loss_gradient(h[t])
-    delta = bptt.deltas(weights, z, t, dL_dh, f)
+    delta = bptt.deltas(weights, z, t, dL_dh, phi)
     return dict(h=bptt.state_gradients(weights, delta, dL_dh), delta=delta, states=h)
 
 
 def activation(rnn: nn.RNN) -> str:
-    """Name of the layer's f."""
+    """Name of the layer's φ."""
     return "sigmoid" if isinstance(rnn, SigmoidRNN) else "tanh"
 
 

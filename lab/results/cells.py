@@ -169,3 +169,16 @@ def pretrained_pairs(results: list[dict]) -> dict[str, list[tuple[dict, dict]]]:
         if source and run_id in plain:
             pairs.setdefault(run_id.replace(f"-s{after['config']['SEED']}", ""), []).append((plain[run_id], after))
     return pairs
+
+
+def kinds(results: list[dict], linear: list[dict]) -> dict[str, list[dict]]:
+    """The kinds of models that the report compares, all of one layer and one direction: name -> its runs over seeds."""
+    table, found = by_cell(results), {}
+    for base, pairs in random_pairs(results).items():
+        found[f"{base}，随机词向量"] = [random for random, _ in pairs]
+        found[f"{base}，GloVe"] = list(table[base, 1, 1, 100].values())
+    for name, pairs in pretrained_pairs(results).items():
+        base = pairs[0][1]["config"]["MODEL_BASE"]
+        if name == Config(MODEL_BASE=base).run_id.rpartition("-s")[0]:
+            found[f"{base}，以语言模型为起点"] = [after for _, after in pairs]
+    return found | {"TF-IDF加逻辑回归（不看词序）": linear}

@@ -9,7 +9,7 @@ import seaborn
 
 from lab.export.figures import COLORS, LINES, MARKERS
 from lab.results import speed
-from lab.results.cells import BASES, REFERENCE, by_cell
+from lab.results.cells import BASES, REFERENCE, by_cell, mean_accuracy
 
 
 def learning_curves(results: list[dict]):
@@ -247,3 +247,25 @@ def forest(comparisons: pd.DataFrame):
 def _short(cell) -> str:
     """A cell's name without the usual 100 dimensions."""
     return cell.label.replace("（100维）", "").replace("（", " ").replace("）", "")
+
+
+def ladder(groups: dict[str, list[dict]]):
+    """Accuracy of kinds of models, lowest first: seeds as dots, mean as a mark with its value beside it.
+
+    ``groups``: name -> runs, coloured by their layer (a linear model is grey).
+    """
+    means = {name: mean_accuracy(runs) * 100 for name, runs in groups.items() if runs}
+    names = sorted(means, key=means.get)
+    fig, axis = plt.subplots(figsize=(6.4, 0.8 + 0.32 * len(names)), layout="constrained")
+    for y, name in enumerate(names):
+        base = groups[name][0]["config"].get("MODEL_BASE")
+        color = COLORS.get(base, "#555555")
+        values = [run["test"]["accuracy"] * 100 for run in groups[name]]
+        axis.plot(values, [y] * len(values), ".", color=color, markersize=5, alpha=0.6)
+        axis.plot(means[name], y, MARKERS.get(base, "D"), color=color, markersize=7)
+        place = (max(values), y)
+        axis.annotate(f"{means[name]:.2f}", place, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="测试准确率（%）", ylim=(-0.6, len(names) - 0.4))
+    axis.margins(x=0.08)
+    return fig

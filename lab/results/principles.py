@@ -38,8 +38,14 @@ STYLES = {
     "LSTM": dict(color=COLORS["LSTM"], linestyle="-", marker="s", markerfacecolor="white"),
     "open": dict(color=COLORS["LSTM"], linestyle="-", marker="s"),
 }
+CHECKS = {
+    "states": "在真实影评的词向量上，按公式算出的各步状态与`torch.nn.RNN`最多相差",
+    "bptt": "在真实影评的词向量上，手写的梯度与自动微分最多相差",
+    "lstm": "手写的LSTM及其梯度与`torch.nn.LSTM`和自动微分最多相差",
+    "bound": "在每一篇影评的每一步上，RNN的梯度与上界$\\eta^{t-k}$之比最大为",
+}
 STAGES = {"before": "训练前", "after": "训练后"}
-GRADIENT = r"$\|\partial L_t/\partial h_k\|\;/\;\|\partial L_t/\partial h_t\|$"
+GRADIENT = r"$\|\partial L_t/\partial\boldsymbol{h}_k\|\;/\;\|\partial L_t/\partial\boldsymbol{h}_t\|$"
 
 
 def name(kind: str, data: dict) -> str:
@@ -58,6 +64,14 @@ def picture(name: str):
     """Figure and sentence of one experiment from the tracked data that ``02_model.ipynb`` measured; None without them."""
     found = load("gradients" if name == "shares" else name)
     return None if found is None else (globals()[f"draw_{name}"](found), globals()[f"say_{name}"](found))
+
+
+def say_check(name: str) -> str:
+    """How far what was written out by hand is from ``torch.nn`` and autograd (float64), or the bound from the gradients."""
+    found = load("checks")
+    if found is None:
+        return "检验：未运行。请运行`02_model.ipynb`。"
+    return f"**检验**　{CHECKS[name]}{power(found[name])}。"
 
 
 def panels(data: dict, draw):
@@ -109,7 +123,7 @@ def say_gradients(data: dict, distance: int = 50) -> str:
 def draw_shares(data: dict):
     """Share of dL_t/dU that comes from steps further away than a distance, before and after training."""
     fig, axes = panels(data, lambda axis, kind, found, style: axis.plot(np.array(found["beyond"]) * 100, **style))
-    axes[0].set(ylim=(-2, 102), ylabel=r"更远的各步占$\partial L_t/\partial U$的份额（%）")
+    axes[0].set(ylim=(-2, 102), ylabel=r"更远的各步占$\partial L_t/\partial\boldsymbol{U}$的份额（%）")
     return fig
 
 
@@ -119,8 +133,8 @@ def say_shares(data: dict, distance: int = 20) -> str:
     parts = [f"{name(kind, data)}{found['after']['beyond'][at]:.1%}" for kind, found in data["networks"].items()]
     size = min(found["after"]["weight_gradient"] for found in data["networks"].values())
     return (
-        f"训练后，距离超过{at}步的词元在$\\partial L_t/\\partial U$里占的份额：{'，'.join(parts)}；"
-        f"$\\partial L_t/\\partial U$本身没有消失，范数都不小于{size:.2g}"
+        f"训练后，距离超过{at}步的词元在$\\partial L_t/\\partial\\boldsymbol{{U}}$里占的份额：{'，'.join(parts)}；"
+        f"$\\partial L_t/\\partial\\boldsymbol{{U}}$本身没有消失，范数都不小于{size:.2g}"
     )
 
 
@@ -150,8 +164,8 @@ def say_remedies(data: dict, distance: int = 50) -> str:
     free, clipped = (np.mean(data["training"][key]["losses"][-20:]) for key in ("free", "clipped"))
     worst = max(data["training"]["free"]["norms"])
     return (
-        f"退回{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$U$正交时是{start['orthogonal']}倍，"
-        f"$U$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{power(worst)}，"
+        f"退回{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$\\boldsymbol{{U}}$正交时是{start['orthogonal']}倍，"
+        f"$\\boldsymbol{{U}}$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{power(worst)}，"
         f"不裁剪的损失最后在{free:.2f}上下，裁剪的在{clipped:.2f}上下"
     )
 
@@ -230,7 +244,11 @@ def draw_cell(data: dict):
     fig, (top, *lower) = plt.subplots(3, 1, figsize=(6.4, 5.8), **rows)
     for kind, found in data["networks"].items():
         style = STYLES[kind] | dict(markersize=4)
-        what = r"$\partial L_t/\partial c_k$" if "direct" in found else r"$\partial L_t/\partial h_k$"
+        what = (
+            r"$\partial L_t/\partial\boldsymbol{c}_k$"
+            if "direct" in found
+            else r"$\partial L_t/\partial\boldsymbol{h}_k$"
+        )
         top.plot(place, found["norms"], **style, label=f"{name(kind, data)}：{what}")
         if "direct" in found:
             style |= dict(linestyle=":", markersize=2.5)

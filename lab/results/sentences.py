@@ -6,8 +6,19 @@ import numpy as np
 
 from lab import record
 from lab.data import vectors
-from lab.results import evidence, plan
-from lab.results.cells import MISSING, REFERENCE, best_run, by_cell, changes, in_table
+from lab.results import evidence, perplexity, plan
+from lab.results.cells import (
+    BASES,
+    MISSING,
+    REFERENCE,
+    best_run,
+    by_cell,
+    changes,
+    in_table,
+    mean_accuracy,
+    pretrained_pairs,
+    random_pairs,
+)
 from lab.results.tables import between, signed
 
 SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果。"
@@ -137,3 +148,47 @@ def mean_gap(runs: list[dict]) -> tuple[float, float]:
     chosen = [run["history"][run["best_epoch"] - 1] for run in runs]
     last = [run["history"][-1] for run in runs]
     return tuple(float(np.mean([e["valid_loss"] - e["train_loss"] for e in epochs])) for epochs in (chosen, last))
+
+
+def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list[dict], verdicts) -> str:
+    """The report in a few lines: what was done, the accuracies, the verdicts, what helps, the controls."""
+    networks = [run for run in spoken if run["kind"] == "language_model"]
+    name = "程序生成的人造" if dataset == "sample" else "aclImdb"
+    lines = [
+        f"**内容**　以循环神经网络完成{name}影评的语言模型与情感分类，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
+        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing(in_table(results))}。"
+    ]
+    cells = {base: list(by_cell(results)[base, 1, 1, 100].values()) for base in BASES}
+    shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
+    if shown:
+        lines.append(f"**准确率**　100维词向量、1层单向时，测试准确率{'，'.join(shown)}。{control(results, linear)}")
+    groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
+    if set(groups.index) - {MISSING}:
+        parts = [f"{word}的有{'、'.join(f'“{claim}”' for claim in claims)}" for word, claims in groups.items()]
+        lines.append(f"**结论**　参考报告的{len(verdicts)}条结论中，{'；'.join(parts)}。")
+    gains = [
+        gain(f"{base} 1-1用随机词向量", "用GloVe", pairs) for base, pairs in random_pairs(results).items() if pairs
+    ]
+    gains += [gain(f"`{run}`只用词向量", "以语言模型为起点", pairs) for run, pairs in pretrained_pairs(results).items()]
+    if gains:
+        lines.append(f"**词向量与预训练**　{''.join(gains)}")
+    if text := perplexity.sentence(spoken):
+        lines.append(f"**语言模型**　{text}")
+    return "\n\n".join(lines)
+
+
+def effort(results: list[dict], spoken: list[dict]) -> str:
+    """Where the machine's time went."""
+    hours = {
+        "情感分类": sum(run["seconds"] for run in results) / 3600,
+        "语言模型": sum(run["seconds"] for run in spoken if run["kind"] == "language_model") / 3600,
+    }
+    parts = [f"{name}{span:.1f}小时" for name, span in hours.items() if span]
+    if not parts:
+        return f"训练用时：{MISSING}。"
+    slowest = max(results, key=lambda run: run["seconds"] / len(run["history"]), default=None)
+    text = f"各次训练用时之和：{'，'.join(parts)}。"
+    if slowest:
+        per_epoch = slowest["seconds"] / len(slowest["history"]) / 60
+        text += f"每轮最慢的是`{slowest['run_id']}`，平均{per_epoch:.1f}分钟。"
+    return text

@@ -77,27 +77,36 @@ def epoch_table(machines: list[dict]) -> pd.DataFrame:
     )
 
 
-def sentences(bench: dict) -> list[str]:
-    """What a machine's measurements say, a sentence for each."""
-    kind = "人造影评sample" if bench["dataset"] == "sample" else "真实的aclImdb影评"
-    code = "" if is_current(bench) else "测的是较早的一版循环层。"
-    lines = [f"机器：{bench['processor']}，{bench['cores']}核，{bench['threads']}线程；长度分布取自{kind}。{code}"]
-    for base in BASES:
-        lines.append(
-            f"{base}训练一步（T=300，{bench['batch']}篇）比打包快{speedup(bench, base):.1f}倍；"
-            f"T从256到2048，耗时按长度的{exponent(bench, base):.2f}次方增长。"
-        )
-    for row in bench["packed_epochs"]:
-        lines.append(
-            f"{row['base']} 1-1的一轮，同样的训练循环整批打包约需{row['seconds']:,.0f}秒"
-            f"（由{row['batches']}个批次中按长度均匀抽取的{row['measured']}个推算），"
-            f"本项目的实现需{_of(bench['epochs'], row['base'])['seconds']:.0f}秒，快{epoch_speedup(bench, row['base']):.1f}倍；"
-            f"若先把批次切成小份再打包，需要{row['portioned']:,.0f}秒。"
-        )
-    if (whole := bench["grid"])["cells"]:
-        memory = f"，单个进程的内存峰值{whole['memory'] / 1e9:.2f}GB" if whole["memory"] else ""
-        lines.append(
-            f"实验表种子2077的{whole['of']}个配置已完成{whole['cells']}个，历时{whole['elapsed'] / 60:.0f}分钟，"
-            f"各配置用时之和{whole['seconds'] / 60:.0f}分钟{memory}。"
-        )
-    return lines
+def table(machines: list[dict]) -> pd.DataFrame:
+    """What the recurrence gains over PyTorch's packed path, a row for each machine and layer."""
+    rows = []
+    for machine in machines:
+        for base in BASES:
+            packed, own = _of(machine["packed_epochs"], base), _of(machine["epochs"], base)
+            rows.append(
+                {
+                    "处理器": label(machine),
+                    "循环层": base,
+                    "一步快（倍）": speedup(machine, base),
+                    "耗时随长度的次方": exponent(machine, base),
+                    "一轮（秒）": own["seconds"],
+                    "打包的一轮（秒）": packed["seconds"],
+                    "切成小份再打包（秒）": packed["portioned"],
+                    "一轮快（倍）": epoch_speedup(machine, base),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def grid_sentence(machines: list[dict]) -> str:
+    """How long the whole table of one seed takes; empty where no machine has run all of it."""
+    lines = []
+    for machine in machines:
+        whole = machine["grid"]
+        if whole["cells"] == whole["of"] > 0:
+            memory = f"，单个进程的内存峰值{whole['memory'] / 1e9:.2f}GB" if whole["memory"] else ""
+            lines.append(
+                f"在{label(machine)}（{machine['cores']}核）上，整张实验表（种子2077，{whole['of']}个配置）历时"
+                f"{whole['elapsed'] / 60:.0f}分钟，各配置用时之和{whole['seconds'] / 60:.0f}分钟{memory}。"
+            )
+    return "".join(lines)

@@ -171,6 +171,26 @@ def control_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["模型", "测试准确率（%）"])
 
 
+def mcnemar_table(pairs: dict[str, tuple[dict, dict]]) -> pd.DataFrame:
+    """The four counts of a McNemar table for each pair of runs (first, second), and the exact test's p."""
+    rows = []
+    for name, (one, two) in pairs.items():
+        a, b = record.right(one), record.right(two)
+        found = evidence.mcnemar(a, b)
+        rows.append(
+            {
+                "前者对后者": name,
+                "都判对": f"{(a & b).sum():,}",
+                "仅前者判对": f"{found.n10:,}",
+                "仅后者判对": f"{found.n01:,}",
+                "都判错": f"{(~a & ~b).sum():,}",
+                "准确率之差": signed(found.difference * 100),
+                "p": evidence.p_text(found.p).replace("p<", "<").replace("p=", ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def length_table(results: list[dict], summary: dict) -> pd.DataFrame:
     """Test accuracy of each base's one-layer, one-direction cell by review length, over all its seeds.
 
