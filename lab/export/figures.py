@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 FONTS = Path(find_spec("mplfonts").origin).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
 FONT = "Noto Sans CJK SC"
 # A light and a dark tone, so that grey print keeps them apart; lines, markers and hatches differ as well.
-COLORS = {"RNN": "#e08a3c", "LSTM": "#1f4e79"}
+COLORS = {"RNN": "#d67425", "LSTM": "#17406b"}
 LINES = {"RNN": "--", "LSTM": "-"}
 MARKERS = {"RNN": "o", "LSTM": "s"}
 HATCHES = {"RNN": "///", "LSTM": ""}
