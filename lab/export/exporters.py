@@ -29,9 +29,11 @@ from traitlets.config import Application, Config
 from lab.errors import LabError
 from lab.export.layout import for_page, for_print
 from lab.export.markup import OPENING_HTML, cut_formulas, from_html, from_markdown
+from lab.export.nodes import elements, plain_text, text
+from lab.export.numbers import cite
 from lab.export.pictures import PICTURES
 from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, typeset
-from lab.export.tree import document, elements, plain_text, text
+from lab.export.tree import document
 
 NO_CELL = {"remove-cell", "parameters", "injected-parameters"}
 NO_INPUT = {"remove-input", "hide-input"}
@@ -90,6 +92,7 @@ class LabExporter(TemplateExporter):
 
     def convert(self, tree: dict, target: str, *options: str) -> str:
         """Write the tree through pandoc."""
+        tree = cite(tree)
         cells = {"".join(each["c"][1].split()): each.get("cell") for each in elements(tree, "Math")}
         return pandoc(json.dumps(tree), "json", target, *options, cells=cells)
 

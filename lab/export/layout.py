@@ -7,8 +7,8 @@ import re
 
 from PIL import ImageColor
 
+from lab.export.nodes import elements, is_wide, plain_text, rewrite
 from lab.export.pictures import PICTURES
-from lab.export.tree import elements, is_wide, plain_text, rewrite
 
 PAGE_WIDTH = 46.0  # em of a table's text, across the web page
 LINE_WIDTH = 50.0  # em of a table's text, across the printed page
@@ -101,6 +101,7 @@ def keep_short_cells(tree: dict) -> None:
 def for_print(tree: dict) -> None:
     """Make the tree that pandoc writes as Typst."""
     fit_tables(tree)
+    contents_behind_abstract(tree)
     for part in ("meta", "blocks"):
         tree[part] = separated(rewrite(rewrite(tree[part], print_box), breakable))
     blocks, cell = [], None
@@ -110,6 +111,14 @@ def for_print(tree: dict) -> None:
             blocks.append(raw("typst", f"// cell {cell}"))
         blocks.append(block)
     tree["blocks"] = blocks
+
+
+def contents_behind_abstract(tree: dict) -> None:
+    """Where the first heading is 摘要, put the contents before the second."""
+    headings = [at for at, block in enumerate(tree["blocks"]) if block["t"] == "Header"]
+    if len(headings) > 1 and plain_text(tree["blocks"][headings[0]]) == "摘要":
+        tree["blocks"].insert(headings[1], raw("typst", "#contents"))
+        tree["meta"]["abstract"] = {"t": "MetaBool", "c": True}
 
 
 def print_box(element: dict) -> list[dict]:
@@ -126,6 +135,9 @@ def print_box(element: dict) -> list[dict]:
         ]
     if classes == ["center"]:
         start, end = "#align(center)[", "]"
+    if classes == ["equation"]:
+        start, end = f"#numbered[{pairs[0][1]}][", "]"
+        pairs = []
     if "kbd" in classes:
         start, end = "#kbd[", "]"
     for _, style in pairs:

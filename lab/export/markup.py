@@ -29,6 +29,7 @@ TAG = re.compile(
     r"|(?<!\\)<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)(?P<rest>(?:\s[^<>]*)?/?)>",
     re.DOTALL | re.IGNORECASE,
 )
+CITATION = re.compile(r"(?<![\\\]])\[(@[\w:.-]*\w(?:; ?@[\w:.-]*\w)*)\](?![(\[:])")
 TAGS = {*HTML_TAGS, "main", "svg", "math", "center", "font", "tt", "big", "strike", "acronym", "rb", "rtc"}
 # Tags that may stand without a partner; any other one is markup only with its partner or an attribute.
 ALONE = {*HTML_TAGS_BLOCK_LEVEL, "br", "hr", "wbr", "tr", "td", "th", "thead", "tbody", "tfoot", "caption", "colgroup"}
@@ -54,6 +55,8 @@ PARSER.validateLink = lambda url: True  # attached SVG pictures; ``tree`` drops 
 def from_markdown(source: str, kept: list) -> str:
     """Return a Markdown cell, output or caption as clean HTML; ``kept`` gains its formulas and literal tags."""
     source = cut_formulas(MARKER.sub("", source).replace("\r\n", "\n"), kept)
+    for works in reversed(list(CITATION.finditer(mask(source)))):
+        source = source[: works.start()] + keep(kept, works[0], citation(works[1])) + source[works.end() :]
     for tag in reversed(literal_tags(source)):
         source = source[: tag.start()] + keep(kept, tag[0], literal(tag[0])) + source[tag.end() :]
     page = PARSER.render(source)
@@ -117,6 +120,7 @@ def formula_end(source: str, place: int, opening: str) -> int | None:
 
 def math(content: str, opening: str) -> dict | None:
     """A formula as pandoc element; None for one without content."""
+    label = re.search(r"\\label\{([^{}]*)\}", content)
     content = re.sub(r"\\label\{[^{}]*\}", "", content).strip()
     content = re.sub(
         r"\\tag(\*?)\{([^{}]*)\}", lambda tag: rf"\qquad\text{{{tag[2] if tag[1] else f'({tag[2]})'}}}", content
@@ -127,7 +131,8 @@ def math(content: str, opening: str) -> dict | None:
     content = re.sub(quotes, lambda sign: sign[1] or rf"\text{{{sign[2]}}}", content)
     display = opening == "$$" or opening.endswith("[") or opening.startswith("\\begin")
     kind = "DisplayMath" if display else "InlineMath"
-    return {"t": "Math", "c": [{"t": kind}, content]} if content else None
+    named = {"label": re.sub(r"[^\w.:-]+", "-", label[1])} if label and display else {}
+    return {"t": "Math", "c": [{"t": kind}, content], **named} if content else None
 
 
 def literal_tags(source: str, mask=mask) -> list[re.Match]:
@@ -148,6 +153,15 @@ def code_tags(source: str) -> str:
     for tag in reversed(literal_tags(source)):
         source = f"{source[: tag.start()]}`{tag[0]}`{source[tag.end() :]}"
     return source
+
+
+def citation(keys: str) -> dict:
+    """``@elman1990; @werbos1990`` as pandoc's element."""
+    facts = {"citationPrefix": [], "citationSuffix": [], "citationMode": {"t": "NormalCitation"}}
+    works = [
+        {"citationId": key.strip(" @"), "citationNoteNum": 0, "citationHash": 0, **facts} for key in keys.split(";")
+    ]
+    return {"t": "Cite", "c": [works, [{"t": "Str", "c": f"[{keys}]"}]]}
 
 
 def literal(tag: str) -> dict:

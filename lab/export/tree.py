@@ -1,4 +1,4 @@
-"""pandoc's tree, whose elements are ``{"t": type, "c": content}``: what both outputs share of title, links and captions.
+"""The report as pandoc's tree: what all outputs share of title, links and captions.
 
 Links, pictures, formulas and top-level blocks carry the number of their cell under ``"cell"``, for messages; pandoc
 ignores it.
@@ -14,8 +14,9 @@ import unicodedata
 from pathlib import Path
 from urllib.parse import unquote
 
-from lab.errors import LabError
 from lab.export.markup import restore
+from lab.export.nodes import attributes, elements, is_wide, plain_text, rewrite, string, text
+from lab.export.numbers import number, part_equations
 from lab.export.pictures import picture_name
 from lab.export.tools import pandoc
 
@@ -30,6 +31,7 @@ def document(parts: list[dict], kept: list, media: dict[str, bytes], cover: dict
     Captions get numbers, references to them too, a picture on the web is a ``LabError``, one on the disk is read
     (paths are relative to ``folder``).
     """
+    numbered = cover.pop("numbered", False)
     tree = json.loads(pandoc("\n".join(map(page_piece, parts)), READER, "json"))
     if len(tree["blocks"]) != len(parts):  # a tag broke out of its box: one by one
         alone = (page_piece({**part, "label": ""}) for part in parts)
@@ -39,7 +41,7 @@ def document(parts: list[dict], kept: list, media: dict[str, bytes], cover: dict
         ]
     tree["blocks"] = restore(tree["blocks"], kept)
     for div, part in zip(tree["blocks"], parts, strict=True):
-        for each in elements(div, "Link", "Image", "Math"):
+        for each in elements(div, "Link", "Image", "Math", "Cite"):
             each["cell"] = part["cell"]
         div["c"][1] = rewrite(div["c"][1], plainer)
         for block in div["c"][1]:
@@ -47,11 +49,11 @@ def document(parts: list[dict], kept: list, media: dict[str, bytes], cover: dict
         for image in elements(div, "Image"):
             image["c"][2][0] = picture_name(image["c"][2][0], media, folder, image["cell"])
     tree["blocks"] = join_captions(tree["blocks"])
-    tree["blocks"] = rewrite(tree["blocks"], link_addresses)
+    tree["blocks"] = rewrite(rewrite(tree["blocks"], part_equations), link_addresses)
     take_title(tree, cover)
     name_headings(tree)
     tidy_tables(tree)
-    number_captions(tree)
+    number(tree, numbered)
     warnings = resolve_links(tree)
     tidy_spaces(tree)
     return tree, warnings
@@ -63,59 +65,6 @@ def page_piece(part: dict) -> str:
     if part["format"] != "html":
         content = f'<pre class="{part["format"]} {part["kind"]}"><code>{html.escape(content)}</code></pre>'
     return f'<div id="{html.escape(part["label"])}" class="{part["kind"]}">{content}</div>'
-
-
-def elements(node, *types: str):
-    """Every element of these types below ``node``, in reading order."""
-    if isinstance(node, dict):
-        if node.get("t") in types:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from elements(child, *types)
-
-
-def rewrite(node, change):
-    """A copy of ``node`` with every element in a list replaced by the elements that ``change`` returns for it."""
-    if isinstance(node, dict):
-        return {name: rewrite(value, change) for name, value in node.items()}
-    if not isinstance(node, list):
-        return node
-    children = (rewrite(child, change) for child in node)
-    return [
-        each for child in children for each in (change(child) if isinstance(child, dict) and "t" in child else [child])
-    ]
-
-
-def text(content: str) -> dict:
-    """Plain text as a pandoc metadata value."""
-    return {"t": "MetaString", "c": str(content)}
-
-
-def plain_text(node) -> str:
-    """The characters of a pandoc tree."""
-    found = []
-    for each in elements(node, "Str", "Code", "Math", "Space", "SoftBreak"):
-        content = each.get("c", " ")
-        found.append(content if isinstance(content, str) else content[1])
-    return "".join(found)
-
-
-def attributes(element: dict) -> list | None:
-    """The ``[identifier, classes, key-value pairs]`` of an element that has them."""
-    places = {
-        "Header": 1,
-        "Div": 0,
-        "Span": 0,
-        "Link": 0,
-        "Image": 0,
-        "Code": 0,
-        "CodeBlock": 0,
-        "Figure": 0,
-        "Table": 0,
-    }
-    return element["c"][places[element["t"]]] if element["t"] in places else None
 
 
 def plainer(element: dict) -> list[dict]:
@@ -220,11 +169,6 @@ def link_addresses(element: dict) -> list[dict]:
     return found + ([string(element["c"][place:])] if place < len(element["c"]) else [])
 
 
-def string(content: str) -> dict:
-    """Text without a blank as a pandoc element."""
-    return {"t": "Str", "c": content}
-
-
 def resolve_links(tree: dict) -> list[str]:
     """Point links at identifiers that exist; where there is none, or no address at all, their text stays.
 
@@ -272,28 +216,6 @@ def tidy_tables(tree: dict) -> None:
                 column[0] = {"t": "AlignRight" if all(numbers) else "AlignLeft"}
 
 
-def number_captions(tree: dict) -> None:
-    """Write 图1, 图2, … and 表1, 表2, … before the captions and behind the references to them."""
-    numbers, labels = {"图": 0, "表": 0}, {}
-    for each in elements(tree, "Figure", "Table"):
-        kind = "图" if each["t"] == "Figure" else "表"
-        caption = each["c"][1][1]
-        if not caption:
-            continue
-        numbers[kind] += 1
-        name = f"{kind}{numbers[kind]}"
-        caption[0]["c"][:0] = [{"t": "Strong", "c": [string(name)]}, string("\u3000")]
-        labels[each["c"][0][0]] = name
-    for link in elements(tree, "Link"):
-        label = link["c"][2][0].removeprefix("#")
-        if plain_text(link["c"][1]) in numbers and link["c"][2][0].startswith("#"):
-            if label not in labels:
-                known = f"已有的标签是{'、'.join(filter(None, labels))}" if any(labels) else "笔记本里没有带标签的图表"
-                reference = f"[{plain_text(link['c'][1])}](#{label})"
-                raise LabError(f"第{link['cell']}个单元格的引用{reference}没有对应的图表：{known}。")
-            link["c"][1] = [string(labels[label])]
-
-
 def tidy_spaces(tree: dict) -> None:
     """Join lines that end and begin with 汉字; put a sixth of an em between 汉字 and a formula.
 
@@ -311,8 +233,3 @@ def tidy_spaces(tree: dict) -> None:
                 one["c"] += "\u2006"
             if one["t"] == "Math" and two["t"] == "Str" and unicodedata.category(two["c"][:1] or " ") == "Lo":
                 two["c"] = "\u2006" + two["c"]
-
-
-def is_wide(char: str) -> bool:
-    """Whether ``char`` is as wide as a 汉字."""
-    return unicodedata.east_asian_width(char) in "WF"

@@ -45,6 +45,7 @@ def build(dataset: str, **given: str | None) -> list[Path]:
         author=parameters["NAME"],
         student_id=parameters["STUDENT_ID"],
         date=parameters["DATE"] or max((result["finished"][:10] for result in results), default=""),
+        numbered=True,
         notice=SAMPLE_NOTICE if dataset == "sample" else "",
     )
     nbformat.write(notebook, executed)

@@ -1,6 +1,6 @@
 """The report's three diagrams, drawn in inches: each function returns a Matplotlib figure whose label is its alt text.
 
-Vectors are bold, matrices italic, as in the lab sheet: U state to state, W input to state, V state to output.
+Vectors are bold, matrices italic: U state to state, W input to state, V state to output.
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ def unrolled():
     columns = {"k-1": 0.86, "k": 2.2, "k+1": 3.54, "t": 5.0}
     x_row, h_row, delta_row, out = 0.62, 1.36, 2.3, 6.02
     half, gap = 0.27, 0.18  # half of a box's width and height
-    draw.text(0.02, 0.14, r"前向：$\mathbf{h}_k=f(U\mathbf{h}_{k-1}+W\mathbf{x}_k+\mathbf{b})$", FORWARD, ha="left")
-    rule = r"反向：$\boldsymbol{\delta}_{t,k}=\mathrm{diag}(f\,'(\mathbf{z}_k))\,U^{\top}\boldsymbol{\delta}_{t,k+1}$"
+    draw.text(0.02, 0.14, r"前向：$\mathbf{h}_k=\phi(U\mathbf{h}_{k-1}+W\mathbf{x}_k+\mathbf{b})$", FORWARD, ha="left")
+    rule = (
+        r"反向：$\boldsymbol{\delta}_{t,k}=\mathrm{diag}(\phi\,'(\mathbf{z}_k))\,U^{\top}\boldsymbol{\delta}_{t,k+1}$"
+    )
     draw.text(WIDTH - 0.02, 0.14, rule, BACKWARD, ha="right")
     for name, x in columns.items():
         draw.text(x, x_row, rf"$\mathbf{{x}}_{{{name}}}$", size=11)

@@ -25,11 +25,8 @@ SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample）
 
 
 def foundation(dataset: str, results: list[dict]) -> str:
-    """What the report's figures stand on, in its first lines."""
-    if dataset == "sample":
-        lines = [f"> **注意：{SAMPLE_NOTICE}**"]
-    else:
-        lines = [f"> 本报告的数字来自真实的aclImdb影评，共有{len(results)}次运行的结果。{standing(results)}。"]
+    """What a reader must know before the first figure: made-up reviews, cells that have not been run."""
+    lines = [f"> **注意：{SAMPLE_NOTICE}**"] if dataset == "sample" else []
     missing = sum(not seeds for seeds in by_cell(results).values())
     if missing:
         lines.append(f"> 实验表的{len(REFERENCE)}个配置中还有{missing}个未运行。")
@@ -97,6 +94,19 @@ def gain(before: str, after: str, pairs: list[tuple[dict, dict]]) -> str:
     return f"{text}（{len(pairs)}个种子，95%区间{between(mean - half, mean + half)}{verdict}）。"
 
 
+def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:
+    """The differences of two cells (seed -> run) for each seed, beside which a single McNemar test is to be read."""
+    shared = sorted(set(one) & set(two))
+    values = [(one[seed]["test"]["accuracy"] - two[seed]["test"]["accuracy"]) * 100 for seed in shared]
+    if len(values) < 2:
+        return ""
+    mean, half = evidence.over_seeds(values)
+    return (
+        f"表中最后一行只是一个种子的结果。同样两个配置在{len(values)}个种子上的差依次为{'、'.join(map(signed, values))}个百分点，"
+        f"平均{signed(mean)}，95%区间{between(mean - half, mean + half)}。"
+    )
+
+
 def short(results: list[dict]) -> str:
     """Which cells fall short of the reference, and what clipping the gradients changes there."""
     found = evidence.reference_table(results)
@@ -156,12 +166,14 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     name = "程序生成的人造" if dataset == "sample" else "aclImdb"
     lines = [
         f"**内容**　以循环神经网络完成{name}影评的语言模型与情感分类，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
-        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing(in_table(results))}。"
+        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing([run for run in in_table(results) if run['config']['EMBEDDING_DIM'] == 100])}。"
     ]
     cells = {base: list(by_cell(results)[base, 1, 1, 100].values()) for base in BASES}
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
     if shown:
-        lines.append(f"**准确率**　100维词向量、1层单向时，测试准确率{'，'.join(shown)}。{control(results, linear)}")
+        if linear:
+            shown.append(f"不看词序的线性模型为{mean_accuracy(linear):.2%}")
+        lines.append(f"**准确率**　100维词向量、1层单向时，测试准确率{'，'.join(shown)}。")
     groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
     if set(groups.index) - {MISSING}:
         parts = [f"{word}的有{'、'.join(f'“{claim}”' for claim in claims)}" for word, claims in groups.items()]

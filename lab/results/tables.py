@@ -28,15 +28,15 @@ from lab.results.cells import (
 
 # Figures on the same test set from elsewhere, for context: accuracy in per cent, method, source.
 PUBLISHED = [
-    (47.87, "普通RNN，不打包变长序列", "bentrevett/pytorch-sentiment-analysis"),
-    (85.28, "两层双向LSTM教程", "bentrevett/pytorch-sentiment-analysis"),
-    (86.2, "两层双向LSTM教程（另一版）", "bentrevett/pytorch-sentiment-analysis"),
-    (87.80, "词袋模型", "Maas等，2011"),
-    (88.89, "词袋加由无标签影评学到的词向量", "Maas等，2011"),
-    (91.22, "NBSVM-bi", "Wang与Manning，2012"),
-    (92.76, "SA-LSTM", "Dai与Le，2015"),
-    (94.06, "oh-2LSTMp", "Johnson与Zhang，2016"),
-    (95.4, "ULMFiT", "Howard与Ruder，2018"),
+    (47.87, "普通RNN，不打包变长序列", "[@trevett]"),
+    (85.28, "两层双向LSTM教程", "[@trevett]"),
+    (86.2, "两层双向LSTM教程（另一版）", "[@trevett]"),
+    (87.80, "词袋模型", "[@maas2011]"),
+    (88.89, "词袋加由无标签影评学到的词向量", "[@maas2011]"),
+    (91.22, "NBSVM-bi", "[@wang2012]"),
+    (92.76, "SA-LSTM", "[@dai2015]"),
+    (94.06, "oh-2LSTMp", "[@johnson2016]"),
+    (95.4, "ULMFiT", "[@howard2018]"),
 ]
 
 

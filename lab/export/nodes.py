@@ -1,0 +1,68 @@
+"""Walking, changing and reading pandoc's tree, whose elements are ``{"t": type, "c": content}``."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def elements(node, *types: str):
+    """Every element of these types below ``node``, in reading order."""
+    if isinstance(node, dict):
+        if node.get("t") in types:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from elements(child, *types)
+
+
+def rewrite(node, change):
+    """A copy of ``node`` with every element in a list replaced by the elements that ``change`` returns for it."""
+    if isinstance(node, dict):
+        return {name: rewrite(value, change) for name, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    children = (rewrite(child, change) for child in node)
+    return [
+        each for child in children for each in (change(child) if isinstance(child, dict) and "t" in child else [child])
+    ]
+
+
+def text(content: str) -> dict:
+    """Plain text as a pandoc metadata value."""
+    return {"t": "MetaString", "c": str(content)}
+
+
+def plain_text(node) -> str:
+    """The characters of a pandoc tree."""
+    found = []
+    for each in elements(node, "Str", "Code", "Math", "Space", "SoftBreak"):
+        content = each.get("c", " ")
+        found.append(content if isinstance(content, str) else content[1])
+    return "".join(found)
+
+
+def attributes(element: dict) -> list | None:
+    """The ``[identifier, classes, key-value pairs]`` of an element that has them."""
+    places = {
+        "Header": 1,
+        "Div": 0,
+        "Span": 0,
+        "Link": 0,
+        "Image": 0,
+        "Code": 0,
+        "CodeBlock": 0,
+        "Figure": 0,
+        "Table": 0,
+    }
+    return element["c"][places[element["t"]]] if element["t"] in places else None
+
+
+def string(content: str) -> dict:
+    """Text without a blank as a pandoc element."""
+    return {"t": "Str", "c": content}
+
+
+def is_wide(char: str) -> bool:
+    """Whether ``char`` is as wide as a 汉字."""
+    return unicodedata.east_asian_width(char) in "WF"
