@@ -82,16 +82,35 @@ def verdict(row) -> str:
     return text
 
 
-def gain(before: str, after: str, pairs: list[tuple[dict, dict]]) -> str:
+def gain(model: str, before: str, after: str, pairs: list[tuple[dict, dict]]) -> str:
     """What ``after`` is worth beside ``before``, paired by seed; ``MISSING`` where no pair has been run."""
     if not pairs:
-        return f"{before}与{after}的比较：{MISSING}。"
+        return f"{model}{before}与{after}的比较：{MISSING}。"
     mean, half = evidence.gain(pairs)
-    text = f"{after}比{before}的测试准确率{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
+    text = f"{model}{after}，测试准确率比{before}{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
     if half is None:
         return f"{text}（只有一个种子）。"
     verdict = "" if abs(mean) > half else "，区间含0，差异不显著"
     return f"{text}（{len(pairs)}个种子，95%区间{between(mean - half, mean + half)}{verdict}）。"
+
+
+def worth(results: list[dict]) -> list[str]:
+    """What GloVe, a language model to start from, and other settings (clipping) are worth, a sentence each."""
+    lines = [
+        gain(f"{base} 1-1", "用随机词向量", "用GloVe词向量", pairs) for base, pairs in random_pairs(results).items()
+    ]
+    lines += [
+        gain(f"`{name}`", "只用词向量", "以语言模型为起点", pairs) for name, pairs in pretrained_pairs(results).items()
+    ]
+    settings: dict[str, list[str]] = {}
+    for each in changes(results):
+        mean, half = evidence.gain(each.pairs)
+        span = "只有一个种子" if half is None else f"{len(each.pairs)}个种子，{between(mean - half, mean + half)}"
+        settings.setdefault(each.label, []).append(f"{each.cell.label}{signed(mean)}（{span}）")
+    lines += [
+        f"取{label}使测试准确率变化（百分点，95%区间）：{'，'.join(parts)}。" for label, parts in settings.items()
+    ]
+    return lines
 
 
 def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:
@@ -117,7 +136,7 @@ def short(results: list[dict]) -> str:
     text = f"均值{limit}的配置有{len(cells)}个：{'、'.join(cell.label for cell in cells)}。"
     clipped = [each for each in changes(results) if each.cell in cells and list(each.changed) == ["GRAD_CLIP"]]
     for each in clipped:
-        text += f"{each.cell.label}：" + gain("默认设置", f"{each.label}时", each.pairs)
+        text += gain(each.cell.label, "默认设置", f"取{each.label}", each.pairs)
     if left := [cell.label for cell in cells if cell not in {each.cell for each in clipped}]:
         text += f"{'、'.join(left)}没有做过裁剪梯度的对照，原因未测。"
     return text
@@ -178,12 +197,8 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     if set(groups.index) - {MISSING}:
         parts = [f"{word}的有{'、'.join(f'“{claim}”' for claim in claims)}" for word, claims in groups.items()]
         lines.append(f"**结论**　参考报告的{len(verdicts)}条结论中，{'；'.join(parts)}。")
-    gains = [
-        gain(f"{base} 1-1用随机词向量", "用GloVe", pairs) for base, pairs in random_pairs(results).items() if pairs
-    ]
-    gains += [gain(f"`{run}`只用词向量", "以语言模型为起点", pairs) for run, pairs in pretrained_pairs(results).items()]
-    if gains:
-        lines.append(f"**词向量与预训练**　{''.join(gains)}")
+    if gains := [line for line in worth(results) if MISSING not in line]:
+        lines.append(f"**词向量、预训练与裁剪**　{''.join(gains)}")
     if text := perplexity.sentence(spoken):
         lines.append(f"**语言模型**　{text}")
     return "\n\n".join(lines)

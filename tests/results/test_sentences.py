@@ -13,7 +13,7 @@ from lab.results.plan import CLAIMS
 def test_which_cells_fall_short_and_what_clipping_changes():
     text = sentences.short(some())
     assert "配置有1个：RNN 1-1（100维）。" in text
-    assert "RNN 1-1（100维）：`GRAD_CLIP=1`时比默认设置的测试准确率高8.00个百分点（只有一个种子）。" in text
+    assert "RNN 1-1（100维）取`GRAD_CLIP=1`，测试准确率比默认设置高8.00个百分点（只有一个种子）。" in text
     assert "原因未测" not in text
     assert sentences.short([run(0.70)]).endswith("RNN 1-1（100维）没有做过裁剪梯度的对照，原因未测。")
     assert sentences.short([run(0.86, MODEL_BASE="LSTM")]) == "没有一个配置的均值比参考报告低1.0个百分点以上。"
@@ -21,13 +21,13 @@ def test_which_cells_fall_short_and_what_clipping_changes():
 
 def test_what_a_change_is_worth():
     def gain(*accuracies):
-        return sentences.gain("甲", "乙", [(run(a), run(b)) for a, b in accuracies])
+        return sentences.gain("丙", "甲", "乙", [(run(a), run(b)) for a, b in accuracies])
 
-    assert gain() == f"甲与乙的比较：{MISSING}。"
-    assert gain((0.80, 0.86)) == "乙比甲的测试准确率高6.00个百分点（只有一个种子）。"
+    assert gain() == f"丙甲与乙的比较：{MISSING}。"
+    assert gain((0.80, 0.86)) == "丙乙，测试准确率比甲高6.00个百分点（只有一个种子）。"
     # −1 and +1 points: mean 0 beside t(0.975, 1) = 12.706 times sqrt(2) / sqrt(2)
     assert gain((0.70, 0.71), (0.72, 0.71)) == (
-        "乙比甲的测试准确率低0.00个百分点（2个种子，95%区间[−12.71, +12.71]，区间含0，差异不显著）。"
+        "丙乙，测试准确率比甲低0.00个百分点（2个种子，95%区间[−12.71, +12.71]，区间含0，差异不显著）。"
     )
     assert gain((0.70, 0.80), (0.70, 0.80), (0.70, 0.801)).endswith("（3个种子，95%区间[+9.89, +10.18]）。")
 
@@ -91,3 +91,17 @@ def test_verdicts_in_words():
     assert "不可比" in sentences.verdict(
         rows[[claim.name for claim in CLAIMS].index("词向量由100维增至300维，RNN变差")]
     )
+
+
+def test_what_clipping_is_worth_follows_the_results():
+    text = "".join(sentences.worth(some()))
+    assert "取`GRAD_CLIP=1`使测试准确率变化（百分点，95%区间）：RNN 1-1（100维）+8.00（只有一个种子）。" in text
+
+
+def test_the_abstract_follows_the_results():
+    few = sentences.abstract("aclImdb", [run(0.70)], [], [], evidence.verdicts([run(0.70)]))
+    more = sentences.abstract("aclImdb", [run(0.75)], [], [], evidence.verdicts([run(0.75)]))
+    assert "RNN为70.00%（1个种子）" in few
+    assert "RNN为75.00%（1个种子）" in more
+    assert "LSTM为" not in few
+    assert "语言模型**" not in few

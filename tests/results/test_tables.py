@@ -149,4 +149,4 @@ def test_readme_shows_the_results_that_are_tracked(monkeypatch):
     linear = [result for result in record.load("aclImdb", "linear") if result["run_id"] in tracked]
     assert tables.accuracy_text(linear) in readme
     for name, pairs in pretrained_pairs(results).items():
-        assert sentences.gain(f"`{name}`只用词向量", "以语言模型为起点", pairs) in readme
+        assert sentences.gain(f"`{name}`", "只用词向量", "以语言模型为起点", pairs) in readme
