@@ -1,7 +1,7 @@
-"""The report's two nbconvert exporters: one HTML file that loads nothing, one PDF without TeX, both through pandoc.
+"""The report's three nbconvert exporters: one HTML file that loads nothing, one PDF without TeX, one Word file.
 
 The way of a notebook: ``pieces`` (cells and outputs as clean HTML and listings) -> ``document`` (one pandoc tree:
-title, numbered captions, pictures) -> ``pandoc`` -> HTML, or Typst -> ``typeset`` -> PDF.
+title, numbered captions, pictures) -> ``pandoc`` -> HTML or Word, or Typst -> ``typeset`` -> PDF.
 
 ``nb.metadata["lab"]`` may hold the cover: ``title``, ``course``, ``author``, ``student_id``, ``date``, ``notice``; without
 a title it is the first heading of level 1, else the notebook's name.
@@ -18,6 +18,7 @@ import binascii
 import copy
 import json
 import re
+import tempfile
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -32,12 +33,13 @@ from lab.export.markup import OPENING_HTML, cut_formulas, from_html, from_markdo
 from lab.export.nodes import elements, plain_text, text
 from lab.export.numbers import cite
 from lab.export.pictures import PICTURES
-from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, typeset
+from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, run_pandoc, typeset
 from lab.export.tree import document
 
 NO_CELL = {"remove-cell", "parameters", "injected-parameters"}
 NO_INPUT = {"remove-input", "hide-input"}
 NO_OUTPUT = {"remove-output", "hide-output"}
+WORD_PICTURES = dict(sorted(PICTURES.items(), key=lambda each: each[1] == "svg"))  # older versions show no SVG
 HTML_LIMIT = 3_000_000  # bytes; a larger page is still written, with a warning
 # Outputs that live in JupyterLab only, by a part of their MIME type.
 LIVE = {
@@ -56,10 +58,12 @@ OBJECT = re.compile(r"<(?:IPython\.core\.display\.\w+|[\w.]+) object(?: at 0x[0-
 
 
 class LabExporter(TemplateExporter):
-    """What both exporters share: the notebook in, a pandoc tree on, one Chinese line for every failure.
+    """What the exporters share: the notebook in, a pandoc tree on, one Chinese line for every failure.
 
     Of ``TemplateExporter`` only the options are used, which nbconvert's command sets under its name.
     """
+
+    pictures = PICTURES  # MIME types that are shown, best first
 
     @property
     def default_config(self):
@@ -92,9 +96,13 @@ class LabExporter(TemplateExporter):
 
     def convert(self, tree: dict, target: str, *options: str) -> str:
         """Write the tree through pandoc."""
-        tree = cite(tree)
-        cells = {"".join(each["c"][1].split()): each.get("cell") for each in elements(tree, "Math")}
+        tree, cells = self.ready(tree)
         return pandoc(json.dumps(tree), "json", target, *options, cells=cells)
+
+    def ready(self, tree: dict) -> tuple[dict, dict[str, int]]:
+        """The tree with its citations set, and the cell of each formula."""
+        cells = {"".join(each["c"][1].split()): each.get("cell") for each in elements(tree, "Math")}
+        return cite(tree), cells
 
     def pieces(self, nb) -> tuple[list[dict], list, dict[str, bytes]]:
         """Return the notebook as a list of ``{kind, label, cell, format, text}``, formulas cut out, pictures by name.
@@ -132,7 +140,7 @@ class LabExporter(TemplateExporter):
                     add(caption["kind"], "html", from_markdown(caption["caption"], kept), caption["label"])
                     continue
                 try:
-                    shown = output_text(output, media, kept)
+                    shown = output_text(output, media, kept, self.pictures)
                 except (binascii.Error, TypeError, AttributeError):
                     raise LabError(f"第{number}个单元格有一个输出损坏，不能读取：请重新运行这个单元格。") from None
                 if shown:
@@ -182,6 +190,30 @@ class LabPDFExporter(LabExporter):
         return typeset(source, media)
 
 
+class LabDocxExporter(LabExporter):
+    """A Word file: formulas are Word's own, pictures are PNG, the contents a field that Word fills."""
+
+    export_from_notebook = "实验报告Word"
+    output_mimetype = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    pictures = WORD_PICTURES
+
+    def _file_extension_default(self):
+        return ".docx"
+
+    def write(self, tree: dict, media: dict[str, bytes]) -> bytes:
+        """The file's bytes."""
+        from lab.export import word  # python-docx takes a third of a second to load
+
+        word.for_word(tree, media)
+        with tempfile.NamedTemporaryFile(suffix=".docx") as styles:
+            styles.write(word.reference())
+            styles.flush()
+            options = ["--output=-", "--toc", "--toc-depth=2", f"--reference-doc={styles.name}"]
+            options.append("--shift-heading-level-by=-1")
+            tree, cells = self.ready(tree)
+            return run_pandoc(json.dumps(tree), "--from=json", "--to=docx", *options, cells=cells)
+
+
 # --- cells and outputs -----------------------------------------------------------------------------------------------
 
 
@@ -195,7 +227,7 @@ def raw_cell(cell, kept: list) -> tuple[str, str] | None:
     return ("verbatim", printable(cell.source)) if form == "text/plain" else None
 
 
-def output_text(output, media: dict[str, bytes], kept: list) -> tuple[str, str] | None:
+def output_text(output, media: dict[str, bytes], kept: list, pictures: dict[str, str]) -> tuple[str, str] | None:
     """Return ``(format, text)`` of an output's best static form and put its picture into ``media``.
 
     What only JupyterLab can show is named. None is for progress bars and what is empty in JupyterLab too.
@@ -211,7 +243,7 @@ def output_text(output, media: dict[str, bytes], kept: list) -> tuple[str, str] 
     live = [(mime, kind) for mime in data for part, kind in LIVE.items() if part in mime]
     if content := joined(data.get("text/markdown", "")).strip():
         return "html", from_markdown(content, kept)
-    for mime, suffix in PICTURES.items():
+    for mime, suffix in pictures.items():
         if mime in data:
             name = f"picture-{len(media) + 1}.{suffix}"
             content = joined(data[mime])

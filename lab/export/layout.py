@@ -152,6 +152,15 @@ def print_box(element: dict) -> list[dict]:
     return [raw("typst", start, kind), *inner, raw("typst", end, kind)] if start else inner
 
 
+def keep_color(span: dict) -> str | None:
+    """The ground of a coloured span as ``#rrggbb``; None where it has none."""
+    style = dict(pair.split(":", 1) for _, pairs in span["c"][0][2] for pair in pairs.split("; ") if ":" in pair)
+    try:
+        return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(style["background-color"].strip())[:3])
+    except (KeyError, ValueError):
+        return None
+
+
 def typst_color(word: str) -> str | None:
     """A CSS colour as Typst's; None for one that is unknown."""
     try:
@@ -187,26 +196,33 @@ def separated(node):
     return found
 
 
-def fit_tables(tree: dict) -> None:
-    """Give tables that are too wide for the page column widths, and smaller text where even that is not enough."""
+def column_widths(table: dict) -> tuple[list[float], list[float]]:
+    """The least and the wanted width of a table's columns, in em of its text."""
+    _, _, columns, head, bodies, foot = table["c"]
+    rows = head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]
+    least, wanted = [0.0] * len(columns), [0.0] * len(columns)
+    for _, cells in rows:
+        for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
+            if span == 1:
+                content = plain_text(content)
+                words = re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)
+                wanted[i] = max(wanted[i], width(content))
+                least[i] = max([least[i], min(4.0, wanted[i]), *(width(word[:LONGEST_WORD]) for word in words)])
+    return least, wanted
+
+
+def fit_tables(tree: dict, always: bool = False) -> None:
+    """Give tables that are too wide for the page (or ``always``) column widths, and smaller text where that is not enough."""
     for table in elements(tree, "Table"):
-        attributes, _, columns, head, bodies, foot = table["c"]
-        rows = head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]
-        least, wanted = [0.0] * len(columns), [0.0] * len(columns)  # em
-        for _, cells in rows:
-            for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
-                if span == 1:
-                    content = plain_text(content)
-                    words = re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)
-                    wanted[i] = max(wanted[i], width(content))
-                    least[i] = max([least[i], min(4.0, wanted[i]), *(width(word[:LONGEST_WORD]) for word in words)])
+        attributes, columns = table["c"][0], table["c"][2]
+        least, wanted = column_widths(table)
         room = LINE_WIDTH - CELL_PADDING * len(columns)
-        if sum(wanted) > room:
-            spare = max(0.0, room - sum(least)) / (sum(wanted) - sum(least) or 1)
+        if sum(wanted) > room or always:
+            spare = min(1.0, max(0.0, room - sum(least)) / (sum(wanted) - sum(least) or 1))
             shares = [CELL_PADDING + a + spare * (b - a) for a, b in zip(least, wanted, strict=True)]
             for column, share in zip(columns, shares, strict=True):
-                column[1] = {"t": "ColWidth", "c": share / sum(shares)}
-            size = min(1.0, LINE_WIDTH / sum(shares))
-            attributes[2].append(["typst:text:size", f"{size:.3f}em"])
+                column[1] = {"t": "ColWidth", "c": share / max(LINE_WIDTH, sum(shares))}
+            if (size := LINE_WIDTH / sum(shares)) < 1:
+                attributes[2].append(["typst:text:size", f"{size:.3f}em"])
             for word in elements(table, "Str"):  # Typst does not break a line between a hyphen and a digit
                 word["c"] = re.sub(r"(?<=\w)-(?=\w)", "-\u200b", word["c"])

@@ -22,6 +22,12 @@ TEMPLATES = PROJECT / "report" / "templates"
 
 
 def pandoc(content: str, source: str, target: str, *options: str, cells: dict[str, int] | None = None) -> str:
+    """Convert text by the wheel's pandoc; see ``run_pandoc``."""
+    options = ("--from", source, "--to", target, "--wrap=none", *options)
+    return run_pandoc(content, *options, cells=cells).decode()
+
+
+def run_pandoc(content: str, *options: str, cells: dict[str, int] | None = None) -> bytes:
     """Run the wheel's pandoc; a formula that it cannot read is a ``LabError``, not raw TeX in the report.
 
     ``cells`` gives the cell's number for a formula without blanks.
@@ -29,7 +35,7 @@ def pandoc(content: str, source: str, target: str, *options: str, cells: dict[st
     try:
         import pypandoc
 
-        command = [pypandoc.get_pandoc_path(), "--from", source, "--to", target, "--wrap=none", *options]
+        command = [pypandoc.get_pandoc_path(), *options]
         done = subprocess.run(command, input=content.encode(errors="replace"), capture_output=True, check=False)
     except (ImportError, OSError) as error:
         raise LabError("找不到pandoc：请重新安装依赖（uv sync，或pip install pypandoc_binary）。") from error
@@ -40,7 +46,7 @@ def pandoc(content: str, source: str, target: str, *options: str, cells: dict[st
         raise LabError(f"公式{' '.join(formula[1].split())[:120]}不能排版{place}：请检查其中的命令和括号。")
     if done.returncode:
         raise LabError(f"pandoc转换失败（退出码{done.returncode}）：{' '.join(messages.split())[:300]}")
-    return done.stdout.decode()
+    return done.stdout
 
 
 # --- Typst -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from lab.results.sentences import SAMPLE_NOTICE
 
 
 def report_dir(dataset: str) -> Path:
-    """Folder of ``report.html`` and ``report.pdf``: ``report/``, for the sample below ``runs/``."""
+    """Folder of ``report.html``, ``report.pdf`` and ``report.docx``: ``report/``, for the sample below ``runs/``."""
     return files.runs_dir(dataset) / "report" if dataset == "sample" else files.home() / "report"
 
 
@@ -50,7 +50,7 @@ def build(dataset: str, **given: str | None) -> list[Path]:
     )
     nbformat.write(notebook, executed)
     written = []
-    for kind in ("html", "pdf"):
+    for kind in ("html", "pdf", "docx"):
         content, _ = get_exporter(f"lab_{kind}")().from_notebook_node(notebook)
         path = report_dir(dataset) / f"report.{kind}"
         with files.atomic_write(path) as file:

@@ -116,7 +116,8 @@ def say_gradients(data: dict, distance: int = 50) -> str:
     ]
     return (
         f"退回{at}步，隐藏状态的梯度在训练前、训练后是末步的多少倍：{'；'.join(parts)}。"
-        "灰色细线是RNN的上界$\\eta^{t-k}$"
+        f"灰色细线是RNN的上界$\\eta^{{t-k}}$。训练{data['train_steps']}步后，验证准确率依次为"
+        + "、".join(f"{found['accuracy']:.1%}" for found in data["networks"].values())
     )
 
 
