@@ -46,7 +46,7 @@ def source(*names: str):
 
 def _definition(name: str) -> str:
     module, _, name = name.rpartition(".")
-    text = (files.PROJECT / "lab" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    text = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     found = {node.name: node for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     node, lines = found[name], text.splitlines()
     hidden = set()

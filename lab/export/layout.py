@@ -211,18 +211,18 @@ def column_widths(table: dict) -> tuple[list[float], list[float]]:
     return least, wanted
 
 
-def fit_tables(tree: dict, always: bool = False) -> None:
-    """Give tables that are too wide for the page (or ``always``) column widths, and smaller text where that is not enough."""
+def fit_tables(tree: dict, line: float = LINE_WIDTH, always: bool = False) -> None:
+    """Give tables wider than ``line`` em (or ``always``) column widths, and smaller text where that is not enough."""
     for table in elements(tree, "Table"):
         attributes, columns = table["c"][0], table["c"][2]
         least, wanted = column_widths(table)
-        room = LINE_WIDTH - CELL_PADDING * len(columns)
+        room = line - CELL_PADDING * len(columns)
         if sum(wanted) > room or always:
             spare = min(1.0, max(0.0, room - sum(least)) / (sum(wanted) - sum(least) or 1))
             shares = [CELL_PADDING + a + spare * (b - a) for a, b in zip(least, wanted, strict=True)]
             for column, share in zip(columns, shares, strict=True):
-                column[1] = {"t": "ColWidth", "c": share / max(LINE_WIDTH, sum(shares))}
-            if (size := LINE_WIDTH / sum(shares)) < 1:
+                column[1] = {"t": "ColWidth", "c": share / max(line, sum(shares))}
+            if (size := line / sum(shares)) < 1:
                 attributes[2].append(["typst:text:size", f"{size:.3f}em"])
             for word in elements(table, "Str"):  # Typst does not break a line between a hyphen and a digit
                 word["c"] = re.sub(r"(?<=\w)-(?=\w)", "-\u200b", word["c"])

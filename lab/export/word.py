@@ -32,13 +32,14 @@ STYLES = {  # fonts, size in points, centred
     "Captioned Figure": (SERIF, 10.5, True),
     "Verbatim Char": (MONO, 9, False),
 }
-INDENTED = ("Body Text", "First Paragraph")
+INDENTED = {"Body Text": 2, "First Paragraph": 2, "Compact": 0}  # 汉字 before the first line; Compact is that of cells
+LINE_WIDTH = 40.0  # em of a table's text, across the page
 
 
 def for_word(tree: dict, media: dict[str, bytes]) -> None:
     """Make the tree that pandoc writes as a Word file."""
     inline_pictures(tree, media)
-    fit_tables(tree, always=True)
+    fit_tables(tree, LINE_WIDTH, always=True)
     tree["blocks"] = rewrite(tree["blocks"], word_box)
     meta = {name: plain_text(value) or value["c"] for name, value in tree["meta"].items() if "c" in value}
     if notice := meta.get("notice"):
@@ -48,7 +49,7 @@ def for_word(tree: dict, media: dict[str, bytes]) -> None:
     tree["meta"] |= {
         name: text(value) for name, value in {"subtitle": meta.get("course"), "author": who}.items() if value
     }
-    tree["meta"] |= {"toc-title": text("目录"), "lang": text("zh-CN")}
+    tree["meta"]["toc-title"] = text("目录")
 
 
 def word_box(element: dict) -> list[dict]:
@@ -86,11 +87,11 @@ def reference() -> bytes:
             style.font.italic = False
             if centred:
                 style.paragraph_format.alignment = WD_ALIGN_PARAGRAPH.CENTER
-    for name in INDENTED:
+    for name, signs in INDENTED.items():
         form = document.styles[name].paragraph_format
-        form.line_spacing, form.space_before, form.space_after = 1.3, Pt(0), Pt(4)
-        document.styles[name].element.get_or_add_pPr().get_or_add_ind().set(qn("w:firstLineChars"), "200")
-        form.first_line_indent = Pt(21)  # the same for programs that do not count characters
+        form.line_spacing, form.space_before, form.space_after = (1.3, Pt(0), Pt(4)) if signs else (1.1, Pt(1), Pt(1))
+        document.styles[name].element.get_or_add_pPr().get_or_add_ind().set(qn("w:firstLineChars"), f"{signs * 100}")
+        form.first_line_indent = Pt(signs * 10.5)  # the same for programs that do not count characters
     document.styles.add_style("Equation", WD_STYLE_TYPE.TABLE)
     add_rules(document.styles["Table"])
     section = document.sections[0]

@@ -1,0 +1,94 @@
+"""The Word file, read as Word does: formulas, fonts, captions, contents, pictures, coloured words."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+import pytest
+from docx import Document
+from docx.oxml.ns import qn
+from nbconvert.exporters import get_exporter
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+FORMULA = r"$$\boldsymbol{h}_t=\phi(\boldsymbol{U}\boldsymbol{h}_{t-1})$$"
+PROSE = f'# 报告\n\n## 摘要\n\n内容\n\n## 原理\n\n见[式](#elman)、[图](#dots)与文献[@elman1990]，$x<1$。\n\n<a id="elman"></a>\n{FORMULA}'
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 20), "navy").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def word():
+    import base64
+
+    data = {
+        "image/png": base64.b64encode(picture()).decode(),
+        "image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'/>",
+    }
+    caption = {"lab": {"kind": "图", "caption": "一个说明", "label": "dots"}}
+    heads = {"lab": {"kind": "表", "caption": "一张表", "label": "numbers"}}
+    outputs = [
+        new_output("display_data", data, metadata={"image/png": {"width": 20}}),
+        new_output("display_data", {"text/markdown": "说明"}, metadata=caption),
+        new_output("display_data", {"text/markdown": "| 甲 | 乙 |\n|--|--:|\n| a | 1 |"}),
+        new_output("display_data", {"text/markdown": "说明"}, metadata=heads),
+        new_output("display_data", {"text/html": '<p><span style="background-color: #ffcc00">great</span> film</p>'}),
+    ]
+    cells = [
+        new_markdown_cell(PROSE),
+        new_code_cell("1", outputs=outputs),
+        new_markdown_cell("## 参考文献\n\n## 附录\n\n完"),
+    ]
+    cover = dict(course="课程", author="张三", student_id="S1", date="2026-01-01", numbered=True)
+    content, resources = get_exporter("lab_docx")().from_notebook_node(
+        new_notebook(cells=cells, metadata={"lab": cover})
+    )
+    assert resources["output_extension"] == ".docx"
+    return content
+
+
+def test_paragraphs(word):
+    document = Document(io.BytesIO(word))
+    lines = {line.text: line.style.name for line in document.paragraphs}
+    assert lines["报告"] == "Title"
+    assert lines["姓名 张三\u3000学号 S1"] == "Author"
+    assert lines["1\u2002原理"] == "Heading 1"
+    assert lines["图1\u3000一个说明"] == "Image Caption"
+    assert lines["表1\u3000一张表"] == "Table Caption"
+    cited = next(line for line in lines if line.startswith("[1] ELMAN"))
+    assert cited.endswith("Finding structure in time[J]. Cognitive Science, 1990, 14(2): 179–211.")
+    assert list(lines).index("参考文献") < list(lines).index(cited) < list(lines).index("2\u2002附录")
+    prose = next(line.text for line in document.paragraphs if "见" in line.text)
+    assert "式(1)" in prose
+    assert "图1" in prose
+    assert "[1]" in prose
+
+
+def test_formulas_are_words_own_and_numbered(word):
+    document = Document(io.BytesIO(word))
+    equation = next(table for table in document.tables if table.style.name == "Equation")
+    assert equation.cell(0, 2).text == "(1)"
+    assert equation.cell(0, 1)._tc.findall(f".//{qn('m:oMath')}")
+    page = zipfile.ZipFile(io.BytesIO(word)).read("word/document.xml").decode()
+    assert page.count("<m:oMath>") == 2
+    assert "boldsymbol" not in page
+
+
+def test_fonts_contents_pictures_and_colours(word):
+    with zipfile.ZipFile(io.BytesIO(word)) as file:
+        page, styles = (file.read(f"word/{name}.xml").decode() for name in ("document", "styles"))
+        pictures = [file.read(name) for name in file.namelist() if "media/" in name]
+    assert re.search(r"<w:instrText[^>]*>TOC ", page)
+    assert pictures == [picture()]
+    normal = re.search(r'<w:style [^>]*w:styleId="Normal".*?</w:style>', styles, re.DOTALL)[0]
+    assert 'w:eastAsia="宋体"' in normal
+    heading = re.search(r'<w:style [^>]*w:styleId="Heading1".*?</w:style>', styles, re.DOTALL)[0]
+    assert 'w:eastAsia="黑体"' in heading
+    assert "Theme=" not in re.search("<w:rFonts[^>]*>", heading)[0]
+    assert re.search(r'w:fill="ffcc00"/></w:rPr><w:t xml:space="preserve">great<', page)
