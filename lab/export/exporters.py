@@ -165,6 +165,7 @@ class LabHTMLExporter(LabExporter):
         )
         # pandoc sets \| as the sign of parallels, which Chinese fonts draw slanted: a norm's bars are another sign.
         page = re.sub(r'(form="(?:pre|post)fix">)∥', r"\1‖", page)
+        page = re.sub(r"<th(?=[ >])", '<th scope="col"', page)
         page = page.replace("</head>", f"<style>{font_face(page)}</style>\n</head>", 1)
         if len(page.encode()) > HTML_LIMIT:
             self.log.warning(
@@ -248,8 +249,10 @@ def output_text(output, media: dict[str, bytes], kept: list, pictures: dict[str,
             name = f"picture-{len(media) + 1}.{suffix}"
             content = joined(data[mime])
             media[name] = content.encode() if suffix == "svg" else base64.b64decode(content)
-            width = output.metadata.get(mime, {}).get("width")
-            return "html", f'<img src="{name}"' + (f' width="{width}">' if width else ">")
+            facts = output.metadata.get("image/png", {}) | output.metadata.get(mime, {})
+            wanted = {"width": facts.get("width"), "alt": facts.get("alt")}
+            marks = "".join(f' {key}="{escape(str(value))}"' for key, value in wanted.items() if value)
+            return "html", f'<img src="{name}"{marks}>'
     if source := joined(data.get("text/html", "")):
         page, seen = from_html(source, kept)
         if seen:

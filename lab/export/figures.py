@@ -81,13 +81,15 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
 
     JupyterLab hides an SVG in a notebook that was run elsewhere (papermill's, a student's) and shows the PNG. The SVG
     is left out where ``raster`` says so or it has more than ``SVG_LIMIT`` bytes (a scatter plot of many points).
-    ``caption`` is Markdown, formulas included; ``label`` is what ``[图](#label)`` refers to.
+    ``caption`` is Markdown, formulas included; ``label`` is what ``[图](#label)`` refers to. The figure's own label, where
+    it has one, is its alternative text; else the caption is.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
     png, svg = picture(fig, "png"), b"" if raster else picture(fig, "svg")
     width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
     data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if 0 < len(svg) <= SVG_LIMIT else {})
-    display(data, raw=True, metadata={"image/png": {"width": width}})
+    facts = {"width": width} | ({"alt": fig.get_label()} if fig.get_label() else {})
+    display(data, raw=True, metadata={"image/png": facts})
     pyplot.close(fig)  # otherwise the inline backend shows it a second time
     show_caption("图", caption, label)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 
 from PIL import ImageColor
 
-from lab.export.nodes import elements, is_wide, plain_text, rewrite
+from lab.export.nodes import elements, is_wide, plain_text, rewrite, string
 from lab.export.pictures import PICTURES
+from lab.export.tools import pandoc
 
 PAGE_WIDTH = 46.0  # em of a table's text, across the web page
 LINE_WIDTH = 50.0  # em of a table's text, across the printed page
@@ -51,14 +53,29 @@ def page_box(element: dict) -> list[dict]:
 
 def inline_pictures(tree: dict, media: dict[str, bytes]) -> None:
     """Put every picture into its address; without an alternative text, its caption serves."""
-    for figure in elements(tree, "Figure"):
+    figures = list(elements(tree, "Figure"))
+    for figure, words in zip(
+        figures, spoken([figure["c"][1][1] for figure in figures], tree["pandoc-api-version"]), strict=True
+    ):
         for image in elements(figure["c"][2], "Image"):
-            image["c"][1] = image["c"][1] or [{"t": "Str", "c": plain_text(figure["c"][1])}]
+            image["c"][1] = image["c"][1] or [string(words)]
     mimes = {suffix: mime for mime, suffix in PICTURES.items()}
     for image in elements(tree, "Image"):
         name = image["c"][2][0]
         content = base64.b64encode(media[name]).decode()
         image["c"][2][0] = f"data:{mimes[name.rsplit('.', 1)[1]]};base64,{content}"
+
+
+def spoken(captions: list[list], version: list[int]) -> list[str]:
+    """Captions in words, their formulas in signs rather than TeX."""
+    if not captions:
+        return []
+    lines = [
+        {"t": "Para", "c": [string(f"{at}:"), *(each for block in caption for each in block["c"])]}
+        for at, caption in enumerate(captions)
+    ]
+    shown = pandoc(json.dumps({"pandoc-api-version": version, "meta": {}, "blocks": lines}), "json", "plain")
+    return [re.sub(r"^\d+:|[\u2006_*]", "", line) for line in shown.strip().split("\n\n")]
 
 
 def wrap_blocks(tree: dict) -> None:

@@ -95,22 +95,23 @@ def gain(model: str, before: str, after: str, pairs: list[tuple[dict, dict]]) ->
 
 
 def worth(results: list[dict]) -> list[str]:
-    """What GloVe, a language model to start from, and other settings (clipping) are worth, a sentence each."""
+    """What GloVe and a language model to start from are worth, a sentence each."""
     lines = [
         gain(f"{base} 1-1", "用随机词向量", "用GloVe词向量", pairs) for base, pairs in random_pairs(results).items()
     ]
-    lines += [
+    return lines + [
         gain(f"`{name}`", "只用词向量", "以语言模型为起点", pairs) for name, pairs in pretrained_pairs(results).items()
     ]
-    settings: dict[str, list[str]] = {}
+
+
+def settings(results: list[dict]) -> list[str]:
+    """What other settings (gradient clipping …) are worth, a sentence each with every cell that ran with it."""
+    found: dict[str, list[str]] = {}
     for each in changes(results):
         mean, half = evidence.gain(each.pairs)
         span = "只有一个种子" if half is None else f"{len(each.pairs)}个种子，{between(mean - half, mean + half)}"
-        settings.setdefault(each.label, []).append(f"{each.cell.label}{signed(mean)}（{span}）")
-    lines += [
-        f"取{label}使测试准确率变化（百分点，95%区间）：{'，'.join(parts)}。" for label, parts in settings.items()
-    ]
-    return lines
+        found.setdefault(each.label, []).append(f"{each.cell.label}{signed(mean)}（{span}）")
+    return [f"取{label}使测试准确率变化（百分点，95%区间）：{'，'.join(parts)}。" for label, parts in found.items()]
 
 
 def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:
@@ -198,7 +199,7 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
         parts = [f"{word}的有{'、'.join(f'“{claim}”' for claim in claims)}" for word, claims in groups.items()]
         lines.append(f"**结论**　参考报告的{len(verdicts)}条结论中，{'；'.join(parts)}。")
     if gains := [line for line in worth(results) if MISSING not in line]:
-        lines.append(f"**词向量、预训练与裁剪**　{''.join(gains)}")
+        lines.append(f"**词向量与预训练**　{''.join(gains)}")
     if text := perplexity.sentence(spoken):
         lines.append(f"**语言模型**　{text}")
     return "\n\n".join(lines)

@@ -94,7 +94,7 @@ def test_verdicts_in_words():
 
 
 def test_what_clipping_is_worth_follows_the_results():
-    text = "".join(sentences.worth(some()))
+    text = "".join(sentences.settings(some()))
     assert "取`GRAD_CLIP=1`使测试准确率变化（百分点，95%区间）：RNN 1-1（100维）+8.00（只有一个种子）。" in text
 
 
