@@ -272,5 +272,32 @@ def predict(text, dataset, run_id):
     click.echo(f"{config.run_id}：正面的概率{probability:.1%}，判为{'正面' if probability > 0.5 else '负面'}。")
 
 
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+def verify(paths):
+    """（教师）核对交来的结果文件：是否前后一致，是否与本班的数据相符。"""
+    from lab import classroom
+
+    failed = 0
+    for path in paths:
+        try:
+            click.echo(f"相符　{classroom.verify(path)}")
+        except LabError as error:
+            failed += 1
+            click.echo(f"不符　{error}")
+    if failed:
+        raise LabError(f"{len(paths)}个文件中有{failed}个不符。")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def handout(folder):
+    """（教师）把笔记本复制到FOLDER，去掉其中标记的答案。"""
+    from lab import classroom
+
+    for path, blanks in classroom.handout(folder):
+        click.echo(f"{path}：去掉{blanks}处答案。")
+
+
 if __name__ == "__main__":
     main()
