@@ -86,30 +86,28 @@ def main():
     """循环神经网络实验：准备数据、训练、生成报告。"""
 
 
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[JupyterLab的选项]")
+def start(arguments):
+    """打开JupyterLab：笔记本的工作副本在work/，从首页开始。"""
+    from lab import start
+
+    folder = files.home() / "work"
+    for line in start.copy_notebooks(folder):
+        click.echo(line)
+    start.start(folder, list(arguments))
+
+
 @main.command()
 @data_options
 @click.option("--seed", default=2077, show_default=True, help="划分训练集与验证集的种子。")
 def prepare(dataset, data_dir, seed):
     """准备数据：分词、词表、编码缓存、词向量。"""
     use_data_dir(data_dir)
-    _prepare(dataset, seed)
 
+    from lab.data import summary
 
-def _prepare(dataset: str, seed: int) -> None:
-    from lab.data import cache, summary, vectors
-
-    for dim in (100, 300):
-        config = lab_config.from_dict(dict(DATASET=dataset, EMBEDDING_DIM=dim, SEED=seed))
-        prepared = cache.load(config)
-        if dim == 100:
-            sizes = prepared.sizes
-            click.echo(
-                f"训练{sizes['train']:,}篇，验证{sizes['valid']:,}篇，测试{sizes['test']:,}篇；词表{len(prepared.vocabulary):,}个词。"
-            )
-            click.echo(f"数据指纹{prepared.fingerprint}，缓存在{prepared.folder}。")
-            summary.write(config, prepared)
-        _, facts = vectors.load(config, prepared)
-        click.echo(vectors.describe(facts, dataset))
+    summary.prepare(lab_config.Config(DATASET=dataset, SEED=seed).DATASET, seed, click.echo)
 
 
 @main.command()
@@ -248,10 +246,11 @@ def bench(dataset, data_dir, only):
 def everything(dataset, data_dir, workers, **cover):
     """依次完成：准备数据、训练报告里的全部模型、生成报告。"""
     use_data_dir(data_dir)
-    _prepare(dataset, 2077)
 
     from lab import experiment
+    from lab.data import summary
 
+    summary.prepare(dataset, 2077, click.echo)
     failures = experiment.run(dataset, 2077, workers, click.echo)
     _report(dataset, **cover)
     if failures:

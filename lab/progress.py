@@ -6,15 +6,17 @@ tqdm's own bars for notebooks are widgets, which are dead when the notebook is o
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 from tqdm.std import tqdm as Bar
 
 REDRAW = 2.0  # seconds between two pictures of the losses
-METADATA = {"lab": {"kind": "progress"}}  # by which the exporters leave the output out
+METADATA = {"lab": {"kind": "progress"}}  # by which the exporters leave an output out
 
 
 def bar(*args, history: list[dict] | None = None, **options) -> Bar:
@@ -23,6 +25,16 @@ def bar(*args, history: list[dict] | None = None, **options) -> Bar:
     if not hasattr(shell, "kernel"):  # a terminal, or IPython in one
         return Bar(*args, **options)
     return NotebookBar(*args, history=history, **options)
+
+
+@contextlib.contextmanager
+def shown_by(show: Callable[[str], None]) -> Iterator[None]:
+    """Hand the HTML of progress to ``show`` instead of making it an output: for what a button does."""
+    Output.show, NotebookBar.output = show, None
+    try:
+        yield
+    finally:
+        Output.show = None
 
 
 class NotebookBar(Bar):
@@ -59,6 +71,8 @@ class NotebookBar(Bar):
 class Output:
     """The progress output of a cell: a line a bar, and the losses so far."""
 
+    show: Callable[[str], None] | None = None  # see ``shown_by``
+
     def __init__(self, cell: int):
         self.cell, self.history = cell, None
         self.lines: dict[int, Bar] = {}  # by id: to tqdm, bars at the same place are equal
@@ -72,7 +86,9 @@ class Output:
             self.curve, self.drawn = curve(self.history), time.monotonic()
         text = "\n".join(map(str, self.lines.values()))
         content = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>{self.curve}"}
-        if self.handle is None:
+        if Output.show is not None:
+            Output.show(content["text/html"])
+        elif self.handle is None:
             self.handle = display(content, raw=True, metadata=METADATA, display_id=True)
         else:
             self.handle.update(content, raw=True, metadata=METADATA)

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import numpy as np
 
 from lab import files
 from lab.config import Config
+from lab.data import cache, vectors
 from lab.data.reviews import PARTS, Dataset
 
 BIN = 50  # tokens a bin of the length histogram
 LAST = 1500  # longer reviews fall into the last bin
 TOP = 15  # words of each class
+
+
+def prepare(dataset: str, seed: int, say: Callable[[str], None]) -> None:
+    """Prepare reviews and vectors of ``dataset``, and say what there is."""
+    for dim in (100, 300):
+        config = Config(DATASET=dataset, EMBEDDING_DIM=dim, SEED=seed)
+        prepared = cache.load(config)
+        if dim == 100:
+            sizes = prepared.sizes
+            say(
+                f"训练{sizes['train']:,}篇，验证{sizes['valid']:,}篇，测试{sizes['test']:,}篇；词表{len(prepared.vocabulary):,}个词。"
+            )
+            say(f"数据指纹{prepared.fingerprint}，缓存在{prepared.folder}。")
+            write(config, prepared)
+        _, facts = vectors.load(config, prepared)
+        say(vectors.describe(facts, dataset))
 
 
 def write(config: Config, dataset: Dataset) -> dict:

@@ -57,21 +57,6 @@ def length_histogram(summary: dict):
     return fig
 
 
-def token_path(words: list[str], probability: np.ndarray, curves: dict[str, np.ndarray] | None = None):
-    """Probability of 'positive' after each token of a review, the tokens written below."""
-    fig, axis = plt.subplots(figsize=(max(6.4, 0.24 * len(words)), 3.0), layout="constrained")
-    steps = np.arange(len(words))
-    for name, path in (curves or {"": probability}).items():
-        style = dict(color=COLORS[name], linestyle=LINES[name], marker=MARKERS[name], label=name) if name else {}
-        axis.plot(steps, path, **({"marker": "o"} | style), markersize=3)
-    axis.axhline(0.5, color="gray", linewidth=0.8)
-    axis.set_xticks(steps, words, rotation=90, fontsize=8)
-    axis.set(ylim=(0, 1), xlabel="读到的词元", ylabel="正面的概率")
-    if curves:
-        axis.legend()
-    return fig
-
-
 def word_map(words: list[str], points: np.ndarray, groups: list[str]):
     """Words at their places in the plane, a colour for each centre and its neighbours."""
     fig, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")

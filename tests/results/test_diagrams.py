@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from made_colors import contrast
 from matplotlib import pyplot
-from matplotlib.colors import to_rgb
 
 from lab.export import figures
 from lab.results import diagrams
@@ -19,15 +19,6 @@ def figure(request):
     figures.use_style()
     yield request.param()
     pyplot.close("all")
-
-
-def contrast(one: str, two: str = "white") -> float:
-    """WCAG's contrast of two colours."""
-    light = []
-    for color in (one, two):
-        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(color)]
-        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
-    return (max(light) + 0.05) / (min(light) + 0.05)
 
 
 def test_no_text_covers_another_or_leaves_the_figure(figure):

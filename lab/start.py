@@ -1,0 +1,74 @@
+"""The student's desk: a working copy of the notebooks, and JupyterLab over it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from lab import files
+
+FIRST = "00_start.ipynb"  # holds nothing of the student's: always today's
+GIVEN = ".given.json"  # name -> digest of what was copied
+WIDGET = "application/vnd.jupyter.widget-view+json"
+GONE = "<p>这里有一个交互控件，重新运行本单元格后才会出现。</p>"
+LANGUAGE = "lab/@jupyterlab/translation-extension/plugin.jupyterlab-settings"
+
+
+def copy_notebooks(folder: Path) -> list[str]:
+    """Bring the working copy up to date without touching what the student changed; returns what to tell.
+
+    A newer version of a notebook that has been changed (or only run) is put beside it as ``03_train.新版.ipynb``.
+    """
+    files.make_folder(folder)
+    given = files.read_json(folder / GIVEN) if (folder / GIVEN).is_file() else {}
+    told = []
+    for source in sorted((files.PROJECT / "notebooks").glob("*.ipynb")):
+        content, target = source.read_bytes(), folder / source.name
+        new, mine = digest(content), digest(target.read_bytes()) if target.is_file() else None
+        if mine is None or (source.name == FIRST and mine != new) or (mine == given.get(source.name) != new):
+            write(target, content)
+        elif mine != new != given.get(source.name):
+            beside = target.with_suffix(".新版.ipynb")
+            write(beside, content)
+            told.append(f"{source.name}有新版，放在{beside.name}；你改过的{source.name}没有动。")
+        given[source.name] = new
+    files.write_json(folder / GIVEN, given)
+    return told
+
+
+def digest(content: bytes) -> str:
+    """A short name for a content."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file or none."""
+    with files.atomic_write(path) as file:
+        file.write(content)
+
+
+def without_widgets(model: dict, **_) -> None:
+    """Jupyter's ``pre_save_hook``: a saved notebook shows a widget's last static output, not \"model not found\"."""
+    if model["type"] != "notebook" or not isinstance(model.get("content"), dict):
+        return
+    for cell in model["content"].get("cells", []):
+        for output in cell.get("outputs", []):
+            if output.get("data", {}).pop(WIDGET, None) is not None:
+                output["data"] = {"text/html": GONE, "text/plain": "（交互控件）"}
+    model["content"].get("metadata", {}).pop("widgets", None)
+
+
+def start(folder: Path, arguments: list[str]) -> None:
+    """Open JupyterLab, in Chinese, at the first page of the working copy; ``arguments`` are JupyterLab's own."""
+    from jupyterlab.labapp import LabApp
+    from traitlets.config import Config
+
+    settings = folder / ".jupyter"
+    if not (settings / LANGUAGE).is_file():
+        files.write_json(settings / LANGUAGE, {"locale": "zh_CN"})
+    config = Config()
+    config.ServerApp.root_dir = str(folder)
+    config.LabApp.default_url = f"/lab/tree/{FIRST}"
+    config.LabApp.user_settings_dir = str(settings / "lab")
+    config.FileContentsManager.pre_save_hook = without_widgets
+    LabApp.launch_instance(argv=arguments, config=config)
