@@ -11,7 +11,11 @@ FIRST = "00_start.ipynb"  # holds nothing of the student's: always today's
 GIVEN = ".given.json"  # name -> digest of what was copied
 WIDGET = "application/vnd.jupyter.widget-view+json"
 GONE = "<p>这里有一个交互控件，重新运行本单元格后才会出现。</p>"
-LANGUAGE = "lab/@jupyterlab/translation-extension/plugin.jupyterlab-settings"
+# JupyterLab's own settings, for this desk only: its language, and no question about news.
+SETTINGS = {
+    "translation-extension/plugin": {"locale": "zh_CN"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 
 
 def copy_notebooks(folder: Path) -> list[str]:
@@ -61,14 +65,16 @@ def without_widgets(model: dict, **_) -> None:
 def start(folder: Path, arguments: list[str]) -> None:
     """Open JupyterLab, in Chinese, at the first page of the working copy; ``arguments`` are JupyterLab's own."""
     from jupyterlab.labapp import LabApp
-    from traitlets.config import Config
 
     settings = folder / ".jupyter"
-    if not (settings / LANGUAGE).is_file():
-        files.write_json(settings / LANGUAGE, {"locale": "zh_CN"})
-    config = Config()
-    config.ServerApp.root_dir = str(folder)
-    config.LabApp.default_url = f"/lab/tree/{FIRST}"
-    config.LabApp.user_settings_dir = str(settings / "lab")
-    config.FileContentsManager.pre_save_hook = without_widgets
-    LabApp.launch_instance(argv=arguments, config=config)
+    for name, content in SETTINGS.items():
+        path = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        if not path.is_file():
+            files.write_json(path, content)
+    options = {
+        "ServerApp.root_dir": folder,
+        "LabApp.default_url": f"/lab/tree/{FIRST}",
+        "LabApp.user_settings_dir": settings,
+        "FileContentsManager.pre_save_hook": f"{__name__}.{without_widgets.__name__}",
+    }
+    LabApp.launch_instance(argv=[*(f"--{name}={value}" for name, value in options.items()), *arguments])

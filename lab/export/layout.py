@@ -157,7 +157,7 @@ def print_box(element: dict) -> list[dict]:
         pairs = []
     if "kbd" in classes:
         start, end = "#kbd[", "]"
-    for _, style in pairs:
+    for style in (value for key, value in pairs if key == "style"):
         colors = dict(pair.split(":") for pair in style.split("; "))
         if color := typst_color(colors.get("color", "")):
             start, end = f"{start}#text(fill: {color})[", end + "]"
@@ -171,7 +171,8 @@ def print_box(element: dict) -> list[dict]:
 
 def keep_color(span: dict) -> str | None:
     """The ground of a coloured span as ``#rrggbb``; None where it has none."""
-    style = dict(pair.split(":", 1) for _, pairs in span["c"][0][2] for pair in pairs.split("; ") if ":" in pair)
+    styles = "; ".join(value for key, value in span["c"][0][2] if key == "style")
+    style = dict(pair.split(":", 1) for pair in styles.split("; ") if ":" in pair)
     try:
         return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(style["background-color"].strip())[:3])
     except (KeyError, ValueError):

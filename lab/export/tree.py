@@ -92,6 +92,8 @@ def attribute(kind: str, name: str, value: str) -> list | None:
     """An attribute's name and value as far as a report keeps it: sizes of pictures, colours of words."""
     if kind == "Image" and name in ("width", "height") and re.fullmatch(r"[\d.]+(px|%|em|cm|mm|in|pt)?", value.strip()):
         return [name, value.strip()]
+    if kind == "Span" and name == "title":
+        return [name, value]
     if kind == "Span" and name == "style":
         pairs = re.findall(r"(?:^|;)\s*(color|background)(?:-color)?\s*:\s*([#\w(),.% ]+)", value)
         return (
