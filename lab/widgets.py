@@ -85,9 +85,12 @@ def run(task, report: ipywidgets.HTML) -> str:
 
 def first_model() -> None:
     """Train the default LSTM on the built-in sample."""
+    from lab.data import cache, summary
     from lab.training import runs
 
-    result = runs.run(Config(DATASET="sample", MODEL_BASE="LSTM"))
+    config = Config(DATASET="sample", MODEL_BASE="LSTM")
+    summary.write(config, cache.load(config))
+    result = runs.run(config)
     print(f"模型{result['run_id']}已训练好，测试准确率{result['test']['accuracy']:.1%}（人造影评，只用来演示流程）。")
 
 

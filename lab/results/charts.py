@@ -63,8 +63,8 @@ def word_map(words: list[str], points: np.ndarray, groups: list[str]):
     colors = dict(zip(dict.fromkeys(groups), plt.get_cmap("tab10").colors, strict=False))
     for word, (x, y), group in zip(words, points, groups, strict=True):
         axis.plot(x, y, ".", color=colors[group])
-        weight = "bold" if word == group else "normal"
-        axis.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=9, color=colors[group], weight=weight)
+        size = 12 if word == group else 8.5  # the font has no bold
+        axis.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=size, color=colors[group])
     axis.set(xlabel="第一主成分", ylabel="第二主成分")
     return fig
 
