@@ -193,9 +193,7 @@ def test_notebooks_run_and_are_whole_when_reopened(page, desk):
 def test_a_notebook_from_papermill_shows_its_figures_untrusted(page, desk):
     command = [sys.executable, "-m", "papermill", "01_data_prep.ipynb", "elsewhere.ipynb", "-p", "DATASET", "sample"]
     env = os.environ | dict(LAB_HOME=str(desk[1]))
-    subprocess.run(
-        command, cwd=desk[1] / "work", env=env, check=True, capture_output=True
-    )
+    subprocess.run(command, cwd=desk[1] / "work", env=env, check=True, capture_output=True)
     notebook = json.loads((desk[1] / "work" / "elsewhere.ipynb").read_text(encoding="utf-8"))
     check(page, desk, "elsewhere.ipynb", notebook)
 

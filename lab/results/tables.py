@@ -12,7 +12,7 @@ import pandas as pd
 from lab import record
 from lab.config import Parameters
 from lab.export.figures import plain
-from lab.results import evidence, plan
+from lab.results import evidence, plan, words
 from lab.results.cells import (
     BASES,
     MISSING,
@@ -234,16 +234,21 @@ LENGTH_BINS = (0, 100, 150, 200, 300, 500, 1000, 10**9)  # tokens; each bin hold
 
 
 def traces_table(traces: dict) -> pd.DataFrame:
-    """Name, true class and a short passage of each traced review."""
-    rows = [
-        {
-            "影评": plain(review["name"]),
-            "情形": review["kind"],
-            "读完时的概率": "、".join(f"{base} {path[-1]:.2f}" for base, path in review["probability"].items()),
-            "变化最大处": f"第{review['turn']}个词元：…{plain(review['passage'])}…",
-        }
-        for review in traces["reviews"]
-    ]
+    """Name, true class and a short passage of each traced review, its words coloured by what they change for the LSTM."""
+    rows = []
+    for review in traces["reviews"]:
+        passage, path = review["passage"].split(" "), review["probability"]["LSTM"]
+        start = max(0, review["turn"] - 1 - 6)  # half of lab.training.traces.PASSAGE
+        before = path[start - 1] if start else 0.5
+        rows.append(
+            {
+                "影评": plain(review["name"]),
+                "情形": review["kind"],
+                "读完时的概率": "、".join(f"{base} {path[-1]:.2f}" for base, path in review["probability"].items()),
+                "第几个词元起": start + 1,
+                "LSTM变化最大处": words.spans(passage, path[start : start + len(passage)], before, plain),
+            }
+        )
     return pd.DataFrame(rows)
 
 

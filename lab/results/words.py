@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # Blue towards positive, orange towards negative: told apart by the colour-blind, black letters on both.
 UP, DOWN = (86, 160, 219), (236, 151, 66)
@@ -12,17 +12,22 @@ LEAST = 0.02  # a smaller one has none
 
 
 def colored(words: Sequence[str], probability: Sequence[float]) -> str:
-    """HTML of ``words`` (T,), each with the probability of \"positive\" after it, (T,), as a hint; lines break anywhere."""
-    parts, before = [], 0.5
+    """HTML of ``words`` (T,), each with the probability of "positive" after it, (T,), as a hint; lines break anywhere."""
+    return f'<p style="line-height: 1.9">{spans(words, probability, 0.5, html.escape)}</p>'
+
+
+def spans(words: Sequence[str], probability: Sequence[float], before: float, escape: Callable[[str], str]) -> str:
+    """The words of ``colored`` as HTML within a line; ``before`` is the probability before the first of them."""
+    parts = []
     for word, now in zip(words, map(float, probability), strict=True):
-        change, shown = now - before, html.escape(word)
+        change, shown = now - before, escape(word)
         if abs(change) >= LEAST:
             ground = tint(UP if change > 0 else DOWN, min(1.0, abs(change) / FULL))
             hint = f"读到这里，正面的概率由{before:.0%}变为{now:.0%}"
             shown = f'<span style="background-color: {ground}; color: #000000" title="{hint}">{shown}</span>'
         parts.append(shown)
         before = now
-    return f'<p style="line-height: 1.9">{" ".join(parts)}</p>'
+    return " ".join(parts)
 
 
 def tint(color: tuple[int, int, int], share: float) -> str:

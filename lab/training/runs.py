@@ -212,7 +212,9 @@ def find_run(dataset: str, run_id: str | None = None, language: bool = False) ->
         if (path := files.result_path(dataset, name)).is_file()
     }
     if not losses:
-        raise LabError(f"数据集{dataset}还没有训练好的模型。请先用{command}训练。")
+        sample = dataset != "sample" and any(files.runs_dir("sample").glob("*/model.safetensors"))
+        hint = "；人造影评上已有模型，可加上--dataset sample" if sample else ""
+        raise LabError(f"数据集{dataset}还没有训练好的模型。请先用{command}训练{hint}。")
     return folders[min(losses, key=losses.get)]
 
 

@@ -12,7 +12,8 @@ from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from pypdf import PdfReader
 
-from lab.results import words
+from lab import files
+from lab.results import tables, words
 
 WORDS = ["a", "great", "<unk>", "but", "boring", "film"]
 PATH = [0.51, 0.80, 0.80, 0.70, 0.20, 0.21]
@@ -50,3 +51,14 @@ def test_it_survives_export(kind):
         drawn = page.get_contents().get_data().decode("latin1")
         found = [tuple(map(float, each)) for each in re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) scn", drawn)]
         assert any(abs(r - red) + abs(g - green) + abs(b - blue) < 0.02 for r, g, b in found)
+
+
+def test_the_passages_of_the_report_stand_where_the_model_changed_its_mind():
+    traces = files.read_json(files.PROJECT / "report" / "results" / "aclImdb" / "traces.json")
+    table = tables.traces_table(traces)
+    for review, (_, row) in zip(traces["reviews"], table.iterrows(), strict=True):
+        path = review["probability"]["LSTM"]
+        first, turn = row["第几个词元起"], review["turn"]
+        assert first <= turn < first + len(review["passage"].split(" "))
+        before = path[turn - 2] if turn > 1 else 0.5
+        assert f"由{before:.0%}变为{path[turn - 1]:.0%}" in row["LSTM变化最大处"]
