@@ -16,7 +16,7 @@ SOLUTION = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 STUBS = {
-    "code": '# 在这里写你的代码\nraise NotImplementedError("这一格还没有完成")',
+    "code": '# 在这里写你的代码\nraise NotImplementedError("这个单元格还没有完成")',
     "markdown": "*在这里写你的答案。*",
 }
 

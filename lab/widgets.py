@@ -25,9 +25,10 @@ def review_box(model, vocabulary: list[str], text: str) -> None:
 
     ``model`` and ``vocabulary`` are those of ``lab.training.runs.load_run``.
     """
-    box = ipywidgets.Textarea(text, layout=ipywidgets.Layout(width="100%", height="7em"))
+    box = ipywidgets.Textarea(text, layout=ipywidgets.Layout(width="98%", height="7em"))
     button = ipywidgets.Button(description="判断这篇影评", button_style="primary", layout=WIDE)
-    display(ipywidgets.VBox([box, button]), metadata=progress.METADATA)  # the exporters leave it out
+    column = ipywidgets.Layout(align_items="flex-start")
+    display(ipywidgets.VBox([box, button], layout=column), metadata=progress.METADATA)  # the exporters leave it out
     shown = display(HTML(judged(model, vocabulary, text)), display_id=True)
     button.on_click(lambda _: shown.update(HTML(judged(model, vocabulary, box.value))))
 

@@ -119,8 +119,8 @@ def lstm_cell():
     """One step of the LSTM: gates, candidate, and the direct path along the cell state."""
     draw = Drawing(
         3.4,
-        "LSTM的一步。上一状态与当前输入一起进入遗忘门、输入门、候选值和输出门；细胞状态沿上方的直通路径先乘遗忘门，"
-        "再加上输入门与候选值之积；新的细胞状态经tanh后乘输出门，得到新的隐藏状态。",
+        "LSTM的一步。上一状态与当前输入一起进入遗忘门、输入门、候选状态和输出门；细胞状态沿上方的直通路径先乘遗忘门，"
+        "再加上输入门与候选状态之积；新的细胞状态经tanh后乘输出门，得到新的隐藏状态。",
     )
     path, top, gate, bus = 2.76, 1.95, 1.38, 0.82  # rows
     forget, enter, new, leave, out = 1.5, 2.4, 3.25, 4.15, 4.95  # columns
@@ -134,7 +134,7 @@ def lstm_cell():
     draw.text(1.12, 0.2, r"$\mathbf{x}_t$", size=12)
     draw.line((0.44, bus), (leave, bus))
     draw.line((1.12, 0.34), (1.12, bus))
-    gates = {forget: ("遗忘门", "f"), enter: ("输入门", "i"), new: ("候选值", r"\tilde{c}"), leave: ("输出门", "o")}
+    gates = {forget: ("遗忘门", "f"), enter: ("输入门", "i"), new: ("候选状态", r"\tilde{c}"), leave: ("输出门", "o")}
     for x, (name, letter) in gates.items():
         draw.arrow((x, bus), (x, gate - 0.16))
         draw.text(x + 0.07, bus + 0.18, name, SOFT, 8.5, ha="left")
