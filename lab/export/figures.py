@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas
 import seaborn
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib import font_manager, pyplot
 from matplotlib.figure import Figure
 from PIL import Image
@@ -35,6 +35,7 @@ HATCHES = {"RNN": "///", "LSTM": ""}
 PALETTE = [COLORS["LSTM"], COLORS["RNN"], "#3b8c6e", "#8a5a9e", "#7f7f7f"]
 SVG_LIMIT = 300_000  # bytes; a figure that would be larger is shown as a PNG picture of DPI dots per inch
 DPI = 200
+shown: set[str] = set()  # labels of the figures and tables so far
 
 
 def use_style() -> None:
@@ -152,8 +153,20 @@ def _code_tags(source: str) -> str:
     return code_tags(source)
 
 
+def absent(expected: dict[str, str]) -> None:
+    """Stand in for figures and tables that the text refers to and that were not shown: ``{"forest": "图：全部配对的差异"}``."""
+    missing = {label: what for label, what in expected.items() if label not in shown}
+    if missing:
+        display(Markdown("### 未运行的图表\n\n下列图表还没有数据，运行`lab all`后即出现在正文中。"))
+    for label, what in missing.items():
+        display(Markdown("（未运行）"))
+        kind, _, caption = what.partition("：")
+        show_caption(kind, caption, label)
+
+
 def show_caption(kind: str, caption: str, label: str = "") -> None:
     """Display the caption of the output before it: ``kind`` is 图 or 表, ``label`` the target of references."""
+    shown.add(label)
     caption = _code_tags(caption)
     metadata = {"lab": {"kind": kind, "caption": caption, "label": label}}
     display({"text/markdown": f"**{kind}**　{caption}", "text/plain": caption}, raw=True, metadata=metadata)
