@@ -89,6 +89,10 @@ INLINE = [
     "{}" + "x" * 300,
     "<br>{}",
     "<custom-tag>{}</custom-tag>",
+    "[@elman1990]{}",
+    "{}[@maas2011; @elman1990]，",
+    '<a id="named"></a>\n$$\\text{{{}}}$$',
+    r"$$\text{{{}}} \label{{named}}$$",
 ]
 BLOCKS = [
     "# {}",
