@@ -92,6 +92,12 @@ class Config(Parameters):
     MODEL_BASE: str = parameter("RNN", "循环层：RNN（Elman）或LSTM，大小写不限", choices=("RNN", "LSTM"))
     LEARNING_RATE: float = parameter(1e-3, "Adam的学习率", tag="lr", low=1e-8, high=10.0)
     GRAD_CLIP: float = parameter(0.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
+    POOLING: str = parameter(
+        "last",
+        "由各步状态得到一个向量：last（最后一个状态）、mean（平均）或concat（最后一个、平均与最大值拼接）",
+        tag="pool-",
+        choices=("last", "mean", "concat"),
+    )
     PRETRAINED: str = parameter("", "用来初始化的语言模型的运行名，留空则不用", tag="pre-")
     SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
     DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))

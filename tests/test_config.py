@@ -28,6 +28,7 @@ def test_defaults_are_the_lab_sheets():
         (dict(MODEL_BASE="LSTM", N_LAYERS=2, BIDIRECTIONAL=True), "lstm-2x2-100d-s2077"),
         (dict(VECTORS="random", SEED=1), "rnn-1x1-100d-s1-random"),
         (dict(DROPOUT=0.5, HIDDEN_DIM=128, N_LAYERS=2), "rnn-2x1-100d-s2077-h128-d0.5"),
+        (dict(POOLING="Concat"), "rnn-1x1-100d-s2077-pool-concat"),
     ],
 )
 def test_run_id(values, run_id):
@@ -38,7 +39,7 @@ def test_run_ids_differ_wherever_a_parameter_changes_the_result():
     other = dict(
         VECTORS="random", VOCAB_SIZE=5000, EMBEDDING_DIM=300, HIDDEN_DIM=65, N_LAYERS=3, BIDIRECTIONAL=True,
         DROPOUT=0.1, BATCH_SIZE=64, N_EPOCHS=3, MODEL_BASE="LSTM", LEARNING_RATE=0.01, GRAD_CLIP=1.0, SEED=3,
-        PRETRAINED="lm-rnn-1x1-100d-s2077",
+        PRETRAINED="lm-rnn-1x1-100d-s2077", POOLING="mean",
     )  # fmt: skip
     assert set(PARAMETERS) - set(other) == {"DATASET", "DEVICE"}  # the folder, and where it runs
     base = Config(N_LAYERS=2)  # dropout lies between layers

@@ -54,10 +54,36 @@ def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, 
     return pad_packed_sequence(outputs, rnn.batch_first, total_length=steps)[0], state
 
 
+def summaries(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, embedding=None):
+    """Final states as ``run`` gives them, and mean and maximum (B, D*H each) of the last layer's states of each review.
+
+    The arguments are those of ``run``; nothing that stands at padding takes part.
+    """
+    B = len(lengths)
+    if x.is_cuda:
+        y, state = packed(rnn, x, lengths, embedding=embedding)
+        padding = torch.arange(len(y), device=y.device)[:, None, None] >= lengths.to(y.device)[:, None]  # (T, B, 1)
+        total, most = y.sum(0), y.masked_fill(padding, -torch.inf).amax(0)  # the outputs are zero at padding
+    else:
+        y, layout, state = layers(rnn, x, lengths, None, embedding)
+        review = layout.places % B  # (N,) whose state each row is
+        total = y.new_zeros(B, y.shape[1]).index_add(0, review, y)
+        most = y.new_full((B, y.shape[1]), -torch.inf).scatter_reduce(0, review[:, None].expand_as(y), y, "amax")
+    return state, total / lengths.to(y.device)[:, None], most
+
+
 def fused(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
     """The same on a CPU, with time and memory linear in the number of tokens."""
+    (T, B), (y, layout, final) = x.shape[:2], layers(rnn, x, lengths, state, embedding)
+    if final_only:
+        return None, final
+    return y.new_zeros(T * B, y.shape[1]).index_copy(0, layout.places, y).unflatten(0, (T, B)), final
+
+
+def layers(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state, embedding):
+    """The last layer's states as rows (N, D*H), the layout that tells whose they are, and the final states."""
     process.tune()
-    (T, B), L, D, H = x.shape[:2], rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
+    B, L, D, H = x.shape[1], rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
     layout = lay_out(lengths)
     y = x.flatten(0, 1).index_select(0, layout.places)
     y = y if embedding is None else embedding(y)  # (N, I)
@@ -82,10 +108,7 @@ def fused(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, e
         y = torch.cat(directions, 1) if D == 2 else directions[0]  # (N, D*H)
     back = torch.argsort(layout.order)
     final = tuple(torch.stack(s).index_select(1, back) for s in zip(*finals, strict=True))
-    final = final if rnn.mode == "LSTM" else final[0]
-    if final_only:
-        return None, final
-    return y.new_zeros(T * B, D * H).index_copy(0, layout.places, y).unflatten(0, (T, B)), final
+    return y, layout, final if rnn.mode == "LSTM" else final[0]
 
 
 class Chunk(NamedTuple):

@@ -1,4 +1,4 @@
-"""The sentiment classifier: embedding -> RNN or LSTM -> last layer's final state -> one logit."""
+"""The sentiment classifier: embedding -> RNN or LSTM -> one vector of the last layer's states -> one logit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.errors import LabError
 class SentimentClassifier(nn.Module):
     """Recurrent classifier of token sequences; padding never reaches a result (lab sheet, 'Model')."""
 
-    def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, bidirectional, dropout, base):
+    def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, bidirectional, dropout, base, pooling="last"):
         super().__init__()
         layer = {"RNN": nn.RNN, "LSTM": nn.LSTM}[base]
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0, sparse=True)
@@ -25,18 +25,27 @@ class SentimentClassifier(nn.Module):
             bidirectional=bidirectional,
             dropout=dropout if n_layers > 1 else 0.0,  # torch warns of a dropout that has no place between layers
         )
-        self.head = nn.Linear(hidden_dim * (2 if bidirectional else 1), 1)
+        self.pooling = pooling
+        n_parts = 3 if pooling == "concat" else 1
+        self.head = nn.Linear(n_parts * hidden_dim * (2 if bidirectional else 1), 1)
 
     def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """tokens (T, B) int64, lengths (B,) int64 -> logits (B,)."""
-        _, state = recurrent.run(self.rnn, tokens, lengths, embedding=self.embedding, final_only=True)
-        return self.classify(state)
+        if self.pooling == "last":
+            _, state = recurrent.run(self.rnn, tokens, lengths, embedding=self.embedding, final_only=True)
+            return self.classify(state)
+        state, mean, most = recurrent.summaries(self.rnn, tokens, lengths, self.embedding)
+        v = mean if self.pooling == "mean" else torch.cat([self.last(state), mean, most], dim=1)
+        return self.head(v).squeeze(1)  # (B,)
 
     def classify(self, state) -> torch.Tensor:
         """Final state of every layer and direction, h_n or (h_n, c_n) -> logits (B,)."""
+        return self.head(self.last(state)).squeeze(1)  # (B,)
+
+    def last(self, state) -> torch.Tensor:
+        """The last layer's final state, both directions beside each other: h_n or (h_n, c_n) -> (B, D*H)."""
         h_n = state[0] if isinstance(state, tuple) else state  # (L*D, B, H)
-        last = h_n[-2:] if self.rnn.bidirectional else h_n[-1:]  # last layer: (D, B, H)
-        return self.head(torch.cat(list(last), dim=1)).squeeze(1)  # (B,)
+        return torch.cat(list(h_n[-2:] if self.rnn.bidirectional else h_n[-1:]), dim=1)
 
 
 def build(config: Config, table: np.ndarray) -> SentimentClassifier:
@@ -49,6 +58,7 @@ def build(config: Config, table: np.ndarray) -> SentimentClassifier:
         config.BIDIRECTIONAL,
         config.DROPOUT,
         config.MODEL_BASE,
+        config.POOLING,
     )
     with torch.no_grad():
         model.embedding.weight.copy_(torch.from_numpy(table))

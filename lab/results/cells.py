@@ -127,7 +127,10 @@ class Change(NamedTuple):
     @property
     def label(self) -> str:
         """The changed parameters as a reader sees them."""
-        return "，".join(f"`{name}={value:g}`" for name, value in self.changed.items())
+        return "，".join(
+            f"`{name}={value if isinstance(value, str) else format(value, 'g')}`"
+            for name, value in self.changed.items()
+        )
 
 
 def changes(results: list[dict]) -> list[Change]:

@@ -190,3 +190,37 @@ def test_dropout_between_layers_only_in_training():
     kept = thinned != 0
     torch.testing.assert_close(thinned[kept], whole[kept] * 2)
     assert 0.45 < kept.sum() / (whole != 0).sum() < 0.55
+
+
+def plain_summaries(rnn, x, lengths, _=None):
+    """Final states, mean and maximum by ``torch.nn``'s packed sequences, a review at a time."""
+    outputs, state = recurrent.packed(rnn, x, lengths)
+    own = [outputs[:length, b] for b, length in enumerate(lengths.tolist())]
+    return state, torch.stack([y.mean(0) for y in own]), torch.stack([y.amax(0) for y in own])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    base=st.sampled_from(["tanh", "lstm"]),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    layers=st.integers(1, 2),
+    directions=st.integers(1, 2),
+    seed=st.integers(0, 2**16),
+)
+def test_mean_and_maximum_of_the_states_are_those_of_packed_sequences(base, lengths, layers, directions, seed):
+    torch.manual_seed(seed)
+    rnn = make(base, 3, 4, layers, directions)
+    lengths, found = torch.tensor(lengths), []
+    x = torch.randn(max(lengths) + 2, len(lengths), 3, dtype=torch.float64)
+    weights = [torch.randn(len(lengths), 4 * directions, dtype=torch.float64) for _ in range(2)]
+    for function, padding in ((recurrent.summaries, torch.nan), (plain_summaries, 0.0)):
+        inside = torch.arange(len(x))[:, None, None] < lengths[:, None]
+        leaf = torch.where(inside, x, padding).requires_grad_(True)
+        state, mean, most = function(rnn, leaf, lengths)
+        h_n = state[0] if base == "lstm" else state
+        loss = h_n.sum() + (weights[0] * mean).sum() + (weights[1] * most).sum()
+        gradients = torch.autograd.grad(loss, [leaf, *rnn.parameters()])
+        gradients = [torch.where(inside, gradients[0], 0.0), *gradients[1:]]
+        found.append([h_n, mean, most, *gradients])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)

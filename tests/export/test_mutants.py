@@ -214,7 +214,11 @@ def notebooks(draw):
                 source += "\n\n" + writer.fill(draw(st.sampled_from(BLOCKS))) + "\n\n"
             else:
                 gap = draw(st.sampled_from(["", "", " ", "\n", "，", "。", ".b", "(b)", "[b]", ";", "\n\n"]))
-                source += writer.fill(draw(st.sampled_from(INLINE))) + gap
+                piece = draw(st.sampled_from(INLINE))
+                between = (
+                    " " if source.endswith("]") and piece.startswith("(") else ""
+                )  # else a link, whose target is hidden
+                source += between + writer.fill(piece) + gap
         cells.append(source)
     return cells, writer.found, writer.pictures
 
