@@ -32,9 +32,9 @@ def test_two_runs_give_the_same_result_file(corpus, base):
     assert timeless(runs.run(config)) == timeless(first)
 
 
-@pytest.mark.parametrize("base", ["RNN", "LSTM"])
-def test_micro_batches_give_the_gradient_of_the_whole_batch(corpus, base, monkeypatch):
-    config = Config(MODEL_BASE=base, N_LAYERS=2, BIDIRECTIONAL=True, **SMALL)
+@pytest.mark.parametrize(("base", "pooling"), [("RNN", "last"), ("LSTM", "last"), ("LSTM", "concat"), ("RNN", "mean")])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(corpus, base, pooling, monkeypatch):
+    config = Config(MODEL_BASE=base, N_LAYERS=2, BIDIRECTIONAL=True, POOLING=pooling, **SMALL)
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
