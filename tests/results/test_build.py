@@ -1,0 +1,25 @@
+"""The report from whatever results there are, in three forms, each reference with its target."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+
+from click.testing import CliRunner
+
+from lab import files
+from lab.cli import main
+
+
+def test_a_report_without_any_result_says_so(home):
+    done = CliRunner().invoke(main, ["report", "--dataset", "sample", "--name", "张三", "--student-id", "S1"])
+    assert done.exit_code == 0, done.output
+    folder = files.runs_dir("sample") / "report"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    words = re.sub("<[^>]+>", "", page)
+    assert "未运行的图表" in words
+    assert "张三" in words
+    assert "图1" in words
+    assert re.search(r"结果见表\d+，各配对的差异见图\d+", words)
+    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert "全部配对的差异" in zipfile.ZipFile(folder / "report.docx").read("word/document.xml").decode()
