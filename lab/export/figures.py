@@ -11,6 +11,7 @@ behind the character (图1, 表1), JupyterLab shows the bare character.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from importlib.util import find_spec
@@ -63,6 +64,7 @@ def use_style() -> None:
             "legend.frameon": False,
             "hatch.linewidth": 0.6,
             "savefig.bbox": "tight",
+            "savefig.pad_inches": 0.03,
             "svg.fonttype": "path",  # no reader needs our font
             "svg.hashsalt": "lab",  # the same figure gives the same bytes
         },
@@ -83,16 +85,33 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
     JupyterLab hides an SVG in a notebook that was run elsewhere (papermill's, a student's) and shows the PNG. The SVG
     is left out where ``raster`` says so or it has more than ``SVG_LIMIT`` bytes (a scatter plot of many points).
     ``caption`` is Markdown, formulas included; ``label`` is what ``[图](#label)`` refers to. The figure's own label, where
-    it has one, is its alternative text; else the caption is.
+    it has one, is its alternative text, else ``alternative``.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
     png, svg = picture(fig, "png"), b"" if raster else picture(fig, "svg")
     width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
     data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if 0 < len(svg) <= SVG_LIMIT else {})
-    facts = {"width": width} | ({"alt": fig.get_label()} if fig.get_label() else {})
-    display(data, raw=True, metadata={"image/png": facts})
+    display(data, raw=True, metadata={"image/png": {"width": width, "alt": fig.get_label() or alternative(fig)}})
     pyplot.close(fig)  # otherwise the inline backend shows it a second time
     show_caption("图", caption, label)
+
+
+def alternative(fig: Figure) -> str:
+    """What ``fig`` shows in words, for readers who cannot see it: its axes, panels and legends."""
+    legends = [*fig.legends, *(axis.get_legend() for axis in fig.axes)]
+    ticks = [words for axis in fig.axes for words in (*axis.get_xticklabels(), *axis.get_yticklabels())]
+    found = {
+        "分图": [axis.get_title() or axis.get_title("left") for axis in fig.axes],
+        "横轴": [axis.get_xlabel() for axis in fig.axes] + [fig.get_supxlabel()],
+        "纵轴": [axis.get_ylabel() for axis in fig.axes] + [fig.get_supylabel()],
+        "刻度": [
+            words.get_text() for words in ticks if re.search(r"[^\W\d_]{2}", re.sub(r"\$.*?\$", "", words.get_text()))
+        ],
+        "图例": [words.get_text() for legend in legends if legend for words in legend.get_texts()],
+    }
+    parts = [f"{kind}：{'、'.join(dict.fromkeys(filter(None, words)))}" for kind, words in found.items() if any(words)]
+    signs = {r"\\partial\s*": "∂", r"\\\|": "‖", r"\\(?:boldsymbol|mathrm|mathbf|[,;!])\s*|[${}]": "", r"\n": ""}
+    return functools.reduce(lambda text, sign: re.sub(*sign, text), signs.items(), "；".join(parts))
 
 
 def picture(fig: Figure, kind: str) -> bytes:
