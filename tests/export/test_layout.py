@@ -158,7 +158,8 @@ def test_lines_without_a_blank_stay_on_the_page(unit, monkeypatch):
     line, pages, compile_pdf = (unit * 300)[:300], [], typst.compile
 
     def compile_both(*args, **options):
-        pages.extend(compile_pdf(*args, **options, format="png", ppi=72))
+        drawn = compile_pdf(*args, **options, format="png", ppi=72)
+        pages.extend(drawn if isinstance(drawn, list) else [drawn])  # one page comes without a list
         return compile_pdf(*args, **options)
 
     monkeypatch.setattr(typst, "compile", compile_both)
