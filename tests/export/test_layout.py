@@ -10,6 +10,7 @@ import re
 import pytest
 import typst
 from matplotlib import pyplot
+from matplotlib.colors import to_rgb
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 from reading import caption, notebook, outline, page, pdf, picture, shown, words
@@ -224,3 +225,34 @@ def test_contents_stand_behind_the_abstract_and_its_figure():
     text = words(pdf("# 题\n\n## 摘要\n\n内容", cell, chapters))
     assert text.index("内容") < text.index("图1") < text.index("目录") < text.index("章0")
     assert text.count("节29") == 2
+
+
+# --- what a page needs -----------------------------------------------------------------------------------------------
+
+
+def contrast(one: str, two: str) -> float:
+    """WCAG's contrast of two colours."""
+    light = []
+    for color in (one, two):
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(color)]
+        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def test_colours_of_the_page_can_be_read_in_both_schemes():
+    style = (tools.TEMPLATES / "report.html").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+)", part)) for part in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    )
+    assert light.keys() == dark.keys()
+    for colors in (light, dark):
+        for name in ("ink", "soft", "accent", "word", "comment", "string", "number"):
+            assert contrast(colors[name], colors["paper"]) >= 4.5
+            assert contrast(colors[name], colors["tint"]) >= 4.5
+        assert contrast(colors["ink"], colors["notice"]) >= 4.5
+        assert contrast(colors["warm"], colors["paper"]) >= 3
+
+
+def test_heads_of_tables_say_what_they_head():
+    heads = page("| 甲 | 乙 |\n|--|--|\n| a | 1 |").find_all("th")
+    assert [each["scope"] for each in heads] == ["col", "col"]
