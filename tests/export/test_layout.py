@@ -9,8 +9,8 @@ import re
 
 import pytest
 import typst
+from made_colors import contrast
 from matplotlib import pyplot
-from matplotlib.colors import to_rgb
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 from reading import caption, notebook, outline, page, pdf, picture, shown, words
@@ -228,15 +228,6 @@ def test_contents_stand_behind_the_abstract_and_its_figure():
 
 
 # --- what a page needs -----------------------------------------------------------------------------------------------
-
-
-def contrast(one: str, two: str) -> float:
-    """WCAG's contrast of two colours."""
-    light = []
-    for color in (one, two):
-        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(color)]
-        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
-    return (max(light) + 0.05) / (min(light) + 0.05)
 
 
 def test_colours_of_the_page_can_be_read_in_both_schemes():
