@@ -37,6 +37,7 @@ PALETTE = [COLORS["LSTM"], COLORS["RNN"], "#3b8c6e", "#8a5a9e", "#7f7f7f"]
 SVG_LIMIT = 300_000  # bytes; a figure that would be larger is shown as a PNG picture of DPI dots per inch
 DPI = 200
 shown: set[str] = set()  # labels of the figures and tables so far
+PAD = 0.03  # inches round a figure
 
 
 def use_style() -> None:
@@ -64,7 +65,7 @@ def use_style() -> None:
             "legend.frameon": False,
             "hatch.linewidth": 0.6,
             "savefig.bbox": "tight",
-            "savefig.pad_inches": 0.03,
+            "savefig.pad_inches": PAD,
             "svg.fonttype": "path",  # no reader needs our font
             "svg.hashsalt": "lab",  # the same figure gives the same bytes
         },
@@ -88,10 +89,13 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
     it has one, is its alternative text, else ``alternative``.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
-    png, svg = picture(fig, "png"), b"" if raster else picture(fig, "svg")
+    fig.draw_without_rendering()  # the layout and the crop, once for both files: every drawing takes its time
+    words, box = fig.get_label() or alternative(fig), fig.get_tightbbox().padded(PAD)
+    fig.set_layout_engine("none")
+    png, svg = picture(fig, "png", box), b"" if raster else picture(fig, "svg", box)
     width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
     data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if 0 < len(svg) <= SVG_LIMIT else {})
-    display(data, raw=True, metadata={"image/png": {"width": width, "alt": fig.get_label() or alternative(fig)}})
+    display(data, raw=True, metadata={"image/png": {"width": width, "alt": words}})
     pyplot.close(fig)  # otherwise the inline backend shows it a second time
     show_caption("图", caption, label)
 
@@ -114,12 +118,13 @@ def alternative(fig: Figure) -> str:
     return functools.reduce(lambda text, sign: re.sub(*sign, text), signs.items(), "；".join(parts))
 
 
-def picture(fig: Figure, kind: str) -> bytes:
-    """The bytes of ``fig`` as ``"svg"`` or ``"png"`` (256 colours: a quarter of the size), without a date in them."""
+def picture(fig: Figure, kind: str, box="tight") -> bytes:
+    """The bytes of ``fig`` within ``box`` as ``"svg"`` or ``"png"`` (256 colours: a quarter of the size), without a date."""
     buffer, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     if kind == "svg":
+        fig.savefig(buffer, format=kind, bbox_inches=box, metadata={"Date": None})
         return buffer.getvalue()
+    fig.savefig(buffer, format=kind, bbox_inches=box, dpi=DPI, pil_kwargs={"compress_level": 1})
     Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
