@@ -89,6 +89,7 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
     it has one, is its alternative text, else ``alternative``.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
+    fig.set_dpi(DPI)  # Matplotlib sets a formula anew for each resolution
     fig.draw_without_rendering()  # the layout and the crop, once for both files: every drawing takes its time
     words, box = fig.get_label() or alternative(fig), fig.get_tightbbox().padded(PAD)
     fig.set_layout_engine("none")
@@ -124,8 +125,8 @@ def picture(fig: Figure, kind: str, box="tight") -> bytes:
     if kind == "svg":
         fig.savefig(buffer, format=kind, bbox_inches=box, metadata={"Date": None})
         return buffer.getvalue()
-    fig.savefig(buffer, format=kind, bbox_inches=box, dpi=DPI, pil_kwargs={"compress_level": 1})
-    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    fig.savefig(buffer, format=kind, bbox_inches=box, dpi=DPI, pil_kwargs={"compress_level": 0})
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG")
     return small.getvalue()
 
 
