@@ -14,12 +14,14 @@ from __future__ import annotations
 import functools
 import io
 import re
+import tempfile
 from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
 
 import pandas
 import seaborn
+import typst
 from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib import font_manager, pyplot
@@ -89,13 +91,15 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
     it has one, is its alternative text, else ``alternative``.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
-    fig.set_dpi(DPI)  # Matplotlib sets a formula anew for each resolution
+    fig.set_dpi(72)  # that of SVG: Matplotlib would set each formula anew for another
     fig.draw_without_rendering()  # the layout and the crop, once for both files: every drawing takes its time
     words, box = fig.get_label() or alternative(fig), fig.get_tightbbox().padded(PAD)
     fig.set_layout_engine("none")
-    png, svg = picture(fig, "png", box), b"" if raster else picture(fig, "svg", box)
+    svg = b"" if raster else picture(fig, "svg", box)
+    svg = svg if len(svg) <= SVG_LIMIT else b""
+    png = small(rastered(svg) if svg else picture(fig, "png", box))
     width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
-    data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if 0 < len(svg) <= SVG_LIMIT else {})
+    data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if svg else {})
     display(data, raw=True, metadata={"image/png": {"width": width, "alt": words}})
     pyplot.close(fig)  # otherwise the inline backend shows it a second time
     show_caption("图", caption, label)
@@ -120,14 +124,26 @@ def alternative(fig: Figure) -> str:
 
 
 def picture(fig: Figure, kind: str, box="tight") -> bytes:
-    """The bytes of ``fig`` within ``box`` as ``"svg"`` or ``"png"`` (256 colours: a quarter of the size), without a date."""
-    buffer, small = io.BytesIO(), io.BytesIO()
-    if kind == "svg":
-        fig.savefig(buffer, format=kind, bbox_inches=box, metadata={"Date": None})
-        return buffer.getvalue()
-    fig.savefig(buffer, format=kind, bbox_inches=box, dpi=DPI, pil_kwargs={"compress_level": 0})
-    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG")
-    return small.getvalue()
+    """The bytes of ``fig`` within ``box`` as ``"svg"`` or ``"png"``, without a date in them."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format=kind, bbox_inches=box, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def rastered(svg: bytes) -> bytes:
+    """A drawing as PNG, by Typst: in a fifth of the time that Matplotlib takes to draw it again."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "figure.svg").write_bytes(svg)
+        page = Path(folder) / "page.typ"
+        page.write_text('#set page(width: auto, height: auto, margin: 0pt)\n#image("figure.svg")')
+        return typst.compile(str(page), root=folder, ignore_system_fonts=True, format="png", ppi=DPI)
+
+
+def small(png: bytes) -> bytes:
+    """A picture in 256 colours: a quarter of the size."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def table(frame, caption: str, label: str = "", digits: int = 2, missing: str = "–") -> None:
