@@ -91,7 +91,10 @@ def add_contents(tree: dict) -> None:
     lines[-1][0].append(field(CONTENTS, "end"))
     contents = [styled("TOC Heading", [{"t": "Para", "c": [string("目录")]}])]
     contents += [styled(style, [{"t": "Para", "c": line}]) for line, style in lines]
-    place = tops[1] if tops and plain_text(tree["blocks"][tops[0]]) == "摘要" else 0
+    place = 0
+    if tops and plain_text(tree["blocks"][tops[0]]) == "摘要":
+        place = tops[1]
+        contents.insert(0, raw("openxml", '<w:p><w:r><w:br w:type="page"/></w:r></w:p>'))
     tree["blocks"][place:place] = contents
 
 
@@ -164,6 +167,7 @@ def reference() -> bytes:
     works = document.styles["Bibliography"].paragraph_format
     works.left_indent, works.first_line_indent, works.space_after = Pt(24), Pt(-24), Pt(2)
     document.styles["Table Caption"].paragraph_format.keep_with_next = True
+    document.styles["First Paragraph"].paragraph_format.space_before = Pt(4)  # it stands behind tables
     document.styles.add_style("Equation", WD_STYLE_TYPE.TABLE)
     add_rules(document.styles["Table"])
     section = document.sections[0]
