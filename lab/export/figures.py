@@ -158,15 +158,20 @@ def table(frame, caption: str, label: str = "", digits: int = 2, missing: str = 
 
 
 def pipe_table(frame, digits: int = 2, missing: str = "–") -> str:
-    """The Markdown of ``frame``: numbers to the right, the index as first columns unless it only counts rows."""
+    """The Markdown of ``frame``: columns that are mostly numbers to the right, the index as first columns unless it only counts rows."""
     heads = [" ".join(map(str, name)) if isinstance(name, tuple) else name for name in frame]
     columns = [list(frame[name]) for name in frame]
     if not isinstance(frame.index, pandas.RangeIndex):
         heads = [name or "" for name in frame.index.names] + heads
         columns = [list(frame.index.get_level_values(i)) for i in range(frame.index.nlevels)] + columns
-    sides = ["--:" if any(isinstance(cell, Real) for cell in column) else ":--" for column in columns]
+    sides = ["--:" if 2 * sum(map(_is_number, column)) >= len(column) > 0 else ":--" for column in columns]
     rows = [[_cell(cell, digits, missing) for cell in row] for row in [heads, *zip(*columns, strict=True)]]
     return "\n".join(f"| {' | '.join(line)} |" for line in [rows[0], sides, *rows[1:]])
+
+
+def _is_number(value) -> bool:
+    """Whether ``value`` is a number, or a text that shows one: ``−0.63``, ``<0.001``, ``25,000``, ``99.2%``."""
+    return isinstance(value, Real) or bool(re.fullmatch(r"[-−+<]?\d[\d.,]*%?", str(value).strip("*")))
 
 
 def _cell(value, digits: int, missing: str) -> str:
