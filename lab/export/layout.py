@@ -17,7 +17,6 @@ LINE_WIDTH = 50.0  # em of a table's text, across the printed page
 CELL_PADDING = 1.2  # em of each column
 SHORT_CELL = 11.5  # em: an accuracy with its interval, a run's name
 SMALLEST = 0.89  # of a printed table's letters: 8 points
-SHORT_TABLE = 16  # rows; a longer one breaks over pages
 LONGEST_WORD = 40  # characters; a longer one may be broken anywhere
 PLAIN = ("Str", "Space", "SoftBreak", "LineBreak", "Math")  # no Typst function
 
@@ -138,7 +137,6 @@ def for_print(tree: dict) -> None:
     """Make the tree that pandoc writes as Typst."""
     fit_tables(tree)
     print_pictures(tree)
-    keep_tables_whole(tree)
     contents_behind_abstract(tree)
     for part in ("meta", "blocks"):
         tree[part] = separated(rewrite(rewrite(tree[part], print_box), breakable))
@@ -175,15 +173,6 @@ def print_pictures(tree: dict) -> None:
                         f"{side}: {value * 0.75 if unit == 'px' else value:g}{'pt' if unit == 'px' else unit}"
                     )
             image.update(t="RawInline", c=["typst", f"#image({', '.join(options)})"])
-
-
-def keep_tables_whole(tree: dict) -> None:
-    """Let no short table break over two pages."""
-    blocks = []
-    for block in tree["blocks"]:
-        short = block["t"] == "Table" and sum(len(body[3]) for body in block["c"][4]) <= SHORT_TABLE
-        blocks += [raw("typst", "#whole["), block, raw("typst", "]")] if short else [block]
-    tree["blocks"] = blocks
 
 
 def print_box(element: dict) -> list[dict]:
