@@ -209,7 +209,7 @@ class LabDocxExporter(LabExporter):
         with tempfile.NamedTemporaryFile(suffix=".docx") as styles:
             styles.write(word.reference())
             styles.flush()
-            options = ["--output=-", "--toc", "--toc-depth=2", f"--reference-doc={styles.name}"]
+            options = ["--output=-", f"--reference-doc={styles.name}"]
             options.append("--shift-heading-level-by=-1")
             tree, cells = self.ready(tree)
             return run_pandoc(json.dumps(tree), "--from=json", "--to=docx", *options, cells=cells)

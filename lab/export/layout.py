@@ -16,8 +16,20 @@ PAGE_WIDTH = 46.0  # em of a table's text, across the web page
 LINE_WIDTH = 50.0  # em of a table's text, across the printed page
 CELL_PADDING = 1.2  # em of each column
 SHORT_CELL = 11.5  # em: an accuracy with its interval, a run's name
+SMALLEST = 0.89  # of a printed table's letters: 8 points
 LONGEST_WORD = 40  # characters; a longer one may be broken anywhere
 PLAIN = ("Str", "Space", "SoftBreak", "LineBreak", "Math")  # no Typst function
+
+
+def shown(node) -> str:
+    """The characters of a pandoc tree as they are set: of a formula's commands the fonts are left out, symbols count one."""
+    fonts = r"\\(?:boldsymbol|math\w+|text\w*|operatorname|[,;!])|[{}^_$ ]"
+    words = []
+    for each in elements(node, "Str", "Code", "Math", "Space", "SoftBreak"):
+        content = each.get("c", " ")
+        content = content if isinstance(content, str) else content[1]
+        words.append(re.sub(r"\\[A-Za-z]+", "x", re.sub(fonts, "", content)) if each["t"] == "Math" else content)
+    return "".join(words)
 
 
 def width(content: str) -> float:
@@ -52,18 +64,24 @@ def page_box(element: dict) -> list[dict]:
 
 
 def inline_pictures(tree: dict, media: dict[str, bytes]) -> None:
-    """Put every picture into its address; without an alternative text, its caption serves."""
-    figures = list(elements(tree, "Figure"))
-    for figure, words in zip(
-        figures, spoken([figure["c"][1][1] for figure in figures], tree["pandoc-api-version"]), strict=True
-    ):
-        for image in elements(figure["c"][2], "Image"):
-            image["c"][1] = image["c"][1] or [string(words)]
+    """Put every picture into its address."""
+    name_pictures(tree)
     mimes = {suffix: mime for mime, suffix in PICTURES.items()}
     for image in elements(tree, "Image"):
         name = image["c"][2][0]
         content = base64.b64encode(media[name]).decode()
         image["c"][2][0] = f"data:{mimes[name.rsplit('.', 1)[1]]};base64,{content}"
+
+
+def name_pictures(tree: dict) -> None:
+    """Where a figure's picture has no alternative text, its caption serves."""
+    nameless = [
+        each for each in elements(tree, "Figure") if not all(i["c"][1] for i in elements(each["c"][2], "Image"))
+    ]
+    captions = spoken([figure["c"][1][1] for figure in nameless], tree["pandoc-api-version"])
+    for figure, words in zip(nameless, captions, strict=True):
+        for image in elements(figure["c"][2], "Image"):
+            image["c"][1] = image["c"][1] or [string(words)]
 
 
 def spoken(captions: list[list], version: list[int]) -> list[str]:
@@ -101,7 +119,7 @@ def keep_short_cells(tree: dict) -> None:
         least = [0.0] * len(columns)  # em
         for rows, limit in ((head[1], SHORT_CELL / 3), ([row for body in bodies for row in body[3]], SHORT_CELL)):
             for i, cell in ((i, cell) for row in rows for i, cell in enumerate(row[1][: len(columns)])):
-                content = plain_text(cell[4])
+                content = shown(cell[4])
                 if (wide := width(content)) <= limit:
                     cell[0][2] = [["style", "white-space: nowrap"]]
                 elif re.search(rf"[^\s]{{{LONGEST_WORD},}}", content):
@@ -118,6 +136,7 @@ def keep_short_cells(tree: dict) -> None:
 def for_print(tree: dict) -> None:
     """Make the tree that pandoc writes as Typst."""
     fit_tables(tree)
+    print_pictures(tree)
     contents_behind_abstract(tree)
     for part in ("meta", "blocks"):
         tree[part] = separated(rewrite(rewrite(tree[part], print_box), breakable))
@@ -131,11 +150,29 @@ def for_print(tree: dict) -> None:
 
 
 def contents_behind_abstract(tree: dict) -> None:
-    """Where the first heading is 摘要, put the contents before the second."""
+    """Where the first heading is 摘要, keep its figures with it and put the contents before the second."""
     headings = [at for at, block in enumerate(tree["blocks"]) if block["t"] == "Header"]
     if len(headings) > 1 and plain_text(tree["blocks"][headings[0]]) == "摘要":
-        tree["blocks"].insert(headings[1], raw("typst", "#contents"))
+        first, second = headings[:2]
+        abstract = [raw("typst", "#abstract["), *tree["blocks"][first:second], raw("typst", "]\n#contents")]
+        tree["blocks"][first:second] = abstract
         tree["meta"]["abstract"] = {"t": "MetaBool", "c": True}
+
+
+def print_pictures(tree: dict) -> None:
+    """Write the pictures of figures with their alternative text, which pandoc leaves out there."""
+    name_pictures(tree)
+    for figure in elements(tree, "Figure"):
+        for image in elements(figure["c"][2], "Image"):
+            words = json.dumps(plain_text(image["c"][1]), ensure_ascii=False)
+            options = [json.dumps(image["c"][2][0]), f"alt: {words}"]
+            for side, size in image["c"][0][2]:
+                if number := re.fullmatch(r"([\d.]+)(px|%|em|cm|mm|in|pt)?", size):
+                    value, unit = float(number[1]), number[2] or "px"
+                    options.append(
+                        f"{side}: {value * 0.75 if unit == 'px' else value:g}{'pt' if unit == 'px' else unit}"
+                    )
+            image.update(t="RawInline", c=["typst", f"#image({', '.join(options)})"])
 
 
 def print_box(element: dict) -> list[dict]:
@@ -222,7 +259,7 @@ def column_widths(table: dict) -> tuple[list[float], list[float]]:
     for _, cells in rows:
         for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
             if span == 1:
-                content = plain_text(content)
+                content = shown(content)
                 words = re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)
                 wanted[i] = max(wanted[i], width(content))
                 least[i] = max([least[i], min(4.0, wanted[i]), *(width(word[:LONGEST_WORD]) for word in words)])
@@ -241,6 +278,6 @@ def fit_tables(tree: dict, line: float = LINE_WIDTH, always: bool = False) -> No
             for column, share in zip(columns, shares, strict=True):
                 column[1] = {"t": "ColWidth", "c": share / max(line, sum(shares))}
             if (size := line / sum(shares)) < 1:
-                attributes[2].append(["typst:text:size", f"{size:.3f}em"])
+                attributes[2].append(["typst:text:size", f"{max(size, SMALLEST):.3f}em"])
             for word in elements(table, "Str"):  # Typst does not break a line between a hyphen and a digit
                 word["c"] = re.sub(r"(?<=\w)-(?=\w)", "-\u200b", word["c"])

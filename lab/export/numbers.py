@@ -98,7 +98,8 @@ def cite(tree: dict) -> dict:
     """Number the citations, and list the works below the heading for them, else at the end; a tree without any is kept."""
     if not any(elements(tree, "Cite")):
         return tree
-    place = next((at for at, each in enumerate(tree["blocks"], 1) if plain_text(each) == WORKS), len(tree["blocks"]))
+    heads = (at for at, each in enumerate(tree["blocks"], 1) if each["t"] == "Header" and plain_text(each) == WORKS)
+    place = next(heads, len(tree["blocks"]))
     blocks = [*tree["blocks"][:place], {"t": "Div", "c": [["refs", [], []], []]}, *tree["blocks"][place:]]
     meta = tree["meta"] | {"link-citations": {"t": "MetaBool", "c": True}}
     options = ("--citeproc", "--bibliography", str(BIBLIOGRAPHY), "--csl", str(STYLE))

@@ -13,7 +13,7 @@ from docx.oxml.ns import qn
 from docx.shared import Cm, Pt, RGBColor
 
 from lab.export.layout import fit_tables, inline_pictures, keep_color, raw
-from lab.export.nodes import plain_text, rewrite, string, text
+from lab.export.nodes import elements, plain_text, rewrite, string, text
 from lab.export.tools import run_pandoc
 
 SERIF, SANS, MONO = ("Times New Roman", "宋体"), ("Arial", "黑体"), ("Consolas", "宋体")  # of Latin and of 汉字
@@ -31,16 +31,26 @@ STYLES = {  # fonts, size in points, centred
     "Table Caption": (SERIF, 9, True),
     "Captioned Figure": (SERIF, 10.5, True),
     "Verbatim Char": (MONO, 9, False),
+    "Bibliography": (SERIF, 9.5, False),
+    "Table Text": (SERIF, 9, False),
+    "toc 1": (SERIF, 10.5, False),
+    "toc 2": (SERIF, 10.5, False),
 }
-INDENTED = {"Body Text": 2, "First Paragraph": 2, "Compact": 0}  # 汉字 before the first line; Compact is that of cells
-LINE_WIDTH = 40.0  # em of a table's text, across the page
+INDENTED = {"Body Text": 2, "First Paragraph": 2, "Compact": 0, "Table Text": 0}  # 汉字 before the first line
+LINE_WIDTH = 44.0  # em of a table's text, across the page
+CONTENTS = r'TOC \o "1-2" \h \z \u'  # Word's instruction: headings of two levels, with links
 
 
 def for_word(tree: dict, media: dict[str, bytes]) -> None:
     """Make the tree that pandoc writes as a Word file."""
     inline_pictures(tree, media)
     fit_tables(tree, LINE_WIDTH, always=True)
+    for each in elements(tree, "Figure", "Table"):
+        if each["t"] == "Table":
+            set_cells(each)
+        count_caption(each)
     tree["blocks"] = rewrite(tree["blocks"], word_box)
+    add_contents(tree)
     meta = {name: plain_text(value) or value["c"] for name, value in tree["meta"].items() if "c" in value}
     if notice := meta.get("notice"):
         tree["blocks"].insert(0, {"t": "BlockQuote", "c": [{"t": "Para", "c": [string(notice)]}]})
@@ -49,7 +59,64 @@ def for_word(tree: dict, media: dict[str, bytes]) -> None:
     tree["meta"] |= {
         name: text(value) for name, value in {"subtitle": meta.get("course"), "author": who}.items() if value
     }
-    tree["meta"]["toc-title"] = text("目录")
+
+
+def styled(name: str, content: list[dict]) -> dict:
+    """Blocks in a paragraph style of ``reference``."""
+    return {"t": "Div", "c": [["", [], [["custom-style", name]]], content]}
+
+
+def field(instruction: str, part: str) -> dict:
+    """A piece of a field of Word's: its start or its end; what stands between is shown until Word counts anew."""
+    start = (
+        '<w:r><w:fldChar w:fldCharType="begin"{}/></w:r>'
+        f'<w:r><w:instrText xml:space="preserve"> {html.escape(instruction, quote=False)} </w:instrText></w:r>'
+        '<w:r><w:fldChar w:fldCharType="separate"/></w:r>'
+    ).format(' w:dirty="true"' if instruction == CONTENTS else "")
+    return raw("openxml", start if part == "start" else '<w:r><w:fldChar w:fldCharType="end"/></w:r>', "RawInline")
+
+
+def add_contents(tree: dict) -> None:
+    """The contents behind the abstract, else before the text: links to the headings, to which Word adds the pages."""
+    tops = [at for at, block in enumerate(tree["blocks"]) if block["t"] == "Header"]
+    headings = [each for each in elements(tree["blocks"], "Header") if each["c"][0] in (2, 3) and each["c"][1][0]]
+    if len(headings) < 2:
+        return
+    lines = []
+    for each in headings:
+        level, (name, *_), words = each["c"]
+        link = {"t": "Link", "c": [["", [], []], [string(plain_text(words))], [f"#{name}", ""]]}
+        lines.append(([link], f"toc {level - 1}"))
+    lines[0][0].insert(0, field(CONTENTS, "start"))
+    lines[-1][0].append(field(CONTENTS, "end"))
+    contents = [styled("TOC Heading", [{"t": "Para", "c": [string("目录")]}])]
+    contents += [styled(style, [{"t": "Para", "c": line}]) for line, style in lines]
+    place = 0
+    if tops and plain_text(tree["blocks"][tops[0]]) == "摘要":
+        place = tops[1]
+        contents.insert(0, raw("openxml", '<w:p><w:r><w:br w:type="page"/></w:r></w:p>'))
+    tree["blocks"][place:place] = contents
+
+
+def set_cells(table: dict) -> None:
+    """Put a table's cells into the style of its text, smaller than the prose's."""
+    _, _, _, head, bodies, foot = table["c"]
+    for row in head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]:
+        for cell in row[1]:
+            lines = [
+                each | {"t": "Para"} if each["t"] == "Plain" else each for each in cell[4]
+            ]  # pandoc styles the plain
+            cell[4] = [styled("Table Text", lines)] if lines else []
+
+
+def count_caption(element: dict) -> None:
+    """Let Word count: the number that stands before a caption becomes a field, for lists of figures and references."""
+    for strong in elements(element["c"][1][1][:1], "Strong"):
+        kind, number = plain_text(strong)[:1], plain_text(strong)[1:]
+        if kind in ("图", "表") and number.isdigit():
+            instruction = rf"SEQ {kind} \* ARABIC"
+            strong["c"] = [string(kind), field(instruction, "start"), string(number), field(instruction, "end")]
+            return
 
 
 def word_box(element: dict) -> list[dict]:
@@ -78,6 +145,8 @@ def beside(label: str, formula: list[dict], number: list[dict]) -> dict:
 def reference() -> bytes:
     """pandoc's own reference document with the lab's fonts, an A4 page, and page numbers."""
     document = Document(io.BytesIO(run_pandoc("", "--print-default-data-file=reference.docx")))
+    for name in ("Table Text", "toc 1", "toc 2"):
+        document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Normal"]
     for name, (fonts, size, centred) in STYLES.items():
         style = document.styles[name]
         set_fonts(style, fonts, size)
@@ -92,6 +161,13 @@ def reference() -> bytes:
         form.line_spacing, form.space_before, form.space_after = (1.3, Pt(0), Pt(4)) if signs else (1.1, Pt(1), Pt(1))
         document.styles[name].element.get_or_add_pPr().get_or_add_ind().set(qn("w:firstLineChars"), f"{signs * 100}")
         form.first_line_indent = Pt(signs * 10.5)  # the same for programs that do not count characters
+    for name in ("toc 1", "toc 2"):
+        document.styles[name].paragraph_format.space_after = Pt(0)
+    document.styles["toc 2"].paragraph_format.left_indent = Pt(21)
+    works = document.styles["Bibliography"].paragraph_format
+    works.left_indent, works.first_line_indent, works.space_after = Pt(24), Pt(-24), Pt(2)
+    document.styles["Table Caption"].paragraph_format.keep_with_next = True
+    document.styles["First Paragraph"].paragraph_format.space_before = Pt(4)  # it stands behind tables
     document.styles.add_style("Equation", WD_STYLE_TYPE.TABLE)
     add_rules(document.styles["Table"])
     section = document.sections[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab import files, record
 from lab.config import Config
 from lab.notebook import execute
 from lab.results.sentences import SAMPLE_NOTICE
+
+KINDS = ("html", "pdf", "docx")
 
 
 def report_dir(dataset: str) -> Path:
@@ -31,29 +34,37 @@ def build(dataset: str, **given: str | None) -> list[Path]:
     ``given`` are name, student_id and date of the cover.
     """
     import nbformat
-    from nbconvert import get_exporter
 
     dataset = Config(DATASET=dataset).DATASET  # its canonical name; an unknown one is refused
     executed = files.runs_dir(dataset) / "05_results.ipynb"
     facts = cover(**given)
     parameters = {name.upper(): facts.get(name, "") for name in ("name", "student_id", "date")}
-    execute("05_results.ipynb", executed, dict(DATASET=dataset) | parameters)
-    notebook = nbformat.read(executed, as_version=4)
-    results = record.load(dataset)
-    notebook.metadata["lab"] = dict(
-        course="深度学习课程实验三",
-        author=parameters["NAME"],
-        student_id=parameters["STUDENT_ID"],
-        date=parameters["DATE"] or max((result["finished"][:10] for result in results), default=""),
-        numbered=True,
-        notice=SAMPLE_NOTICE if dataset == "sample" else "",
-    )
-    nbformat.write(notebook, executed)
-    written = []
-    for kind in ("html", "pdf", "docx"):
-        content, _ = get_exporter(f"lab_{kind}")().from_notebook_node(notebook)
-        path = report_dir(dataset) / f"report.{kind}"
-        with files.atomic_write(path) as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-        written.append(path)
+    with ThreadPoolExecutor() as pool:
+        exporters = pool.submit(load_exporters)  # while the kernel works
+        execute("05_results.ipynb", executed, dict(DATASET=dataset) | parameters)
+        notebook = nbformat.read(executed, as_version=4)
+        results = record.load(dataset)
+        notebook.metadata["lab"] = dict(
+            course="深度学习课程实验三",
+            author=parameters["NAME"],
+            student_id=parameters["STUDENT_ID"],
+            date=parameters["DATE"] or max((result["finished"][:10] for result in results), default=""),
+            numbered=True,
+            notice=SAMPLE_NOTICE if dataset == "sample" else "",
+        )
+        nbformat.write(notebook, executed)
+        contents = pool.map(lambda exporter: exporter().from_notebook_node(notebook)[0], exporters.result())
+        written = []
+        for kind, content in zip(KINDS, contents, strict=True):
+            path = report_dir(dataset) / f"report.{kind}"
+            with files.atomic_write(path) as file:
+                file.write(content if isinstance(content, bytes) else content.encode())
+            written.append(path)
     return written
+
+
+def load_exporters() -> list[type]:
+    """The exporter of each of ``KINDS``; loading them takes a second."""
+    from nbconvert import get_exporter
+
+    return [get_exporter(f"lab_{kind}") for kind in KINDS]

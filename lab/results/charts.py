@@ -16,7 +16,7 @@ def learning_curves(results: list[dict]):
     """Training and validation loss per epoch, a panel for each run; the chosen epoch is marked."""
     columns = min(4, len(results))
     rows = -(-len(results) // columns)
-    size = (6.4, 3.2) if len(results) == 1 else (1.9 * columns, 1.75 * rows)
+    size = (6.4, 3.2) if len(results) == 1 else (1.6 * columns, 1.6 * rows)
     fig, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for axis in axes.flat[len(results) :]:
         axis.axis("off")
@@ -30,10 +30,10 @@ def learning_curves(results: list[dict]):
         axis.xaxis.get_major_locator().set_params(integer=True)
         if len(results) > 1:
             axis.set_title(result["run_id"].rsplit("-s", 1)[0], fontsize=8)
-            axis.tick_params(labelsize=7)
+            axis.tick_params(labelsize=8)
     fig.supxlabel("轮", fontsize=10)
     fig.supylabel("损失（nat/篇）", fontsize=10)
-    axes.flat[0].legend(fontsize=9 if len(results) == 1 else 6)
+    axes.flat[0].legend(fontsize=9 if len(results) == 1 else 8)
     return fig
 
 
@@ -241,7 +241,7 @@ def ladder(groups: dict[str, list[dict]]):
     """
     means = {name: mean_accuracy(runs) * 100 for name, runs in groups.items() if runs}
     names = sorted(means, key=means.get)
-    fig, axis = plt.subplots(figsize=(6.4, 0.8 + 0.32 * len(names)), layout="constrained")
+    fig, axis = plt.subplots(figsize=(6.4, 0.8 + 0.27 * len(names)), layout="constrained")
     for y, name in enumerate(names):
         base = groups[name][0]["config"].get("MODEL_BASE")
         color = COLORS.get(base, "#555555")

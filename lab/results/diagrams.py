@@ -1,6 +1,6 @@
 """The report's three diagrams, drawn in inches: each function returns a Matplotlib figure whose label is its alt text.
 
-Vectors are bold, matrices italic: U state to state, W input to state, V state to output.
+Vectors and matrices are bold as in the report: U state to state, W input to state, V state to output.
 """
 
 from __future__ import annotations
@@ -79,16 +79,20 @@ def unrolled():
     columns = {"k-1": 0.86, "k": 2.2, "k+1": 3.54, "t": 5.0}
     x_row, h_row, delta_row, out = 0.62, 1.36, 2.3, 6.02
     half, gap = 0.27, 0.18  # half of a box's width and height
-    draw.text(0.02, 0.14, r"前向：$\mathbf{h}_k=\phi(U\mathbf{h}_{k-1}+W\mathbf{x}_k+\mathbf{b})$", FORWARD, ha="left")
-    rule = (
-        r"反向：$\boldsymbol{\delta}_{t,k}=\mathrm{diag}(\phi\,'(\mathbf{z}_k))\,U^{\top}\boldsymbol{\delta}_{t,k+1}$"
+    draw.text(
+        0.02,
+        0.14,
+        r"前向：$\boldsymbol{h}_k=\phi(\boldsymbol{U}\boldsymbol{h}_{k-1}+\boldsymbol{W}\boldsymbol{x}_k+\boldsymbol{b})$",
+        FORWARD,
+        ha="left",
     )
+    rule = r"反向：$\boldsymbol{\delta}_{t,k}=\mathrm{diag}(\phi\,'(\boldsymbol{z}_k))\,\boldsymbol{U}^{\top}\boldsymbol{\delta}_{t,k+1}$"
     draw.text(WIDTH - 0.02, 0.14, rule, BACKWARD, ha="right")
     for name, x in columns.items():
-        draw.text(x, x_row, rf"$\mathbf{{x}}_{{{name}}}$", size=11)
+        draw.text(x, x_row, rf"$\boldsymbol{{x}}_{{{name}}}$", size=11)
         draw.arrow((x, x_row + 0.14), (x, h_row - gap))
-        draw.text(x + 0.13, (x_row + h_row) / 2 - 0.02, "$W$", SOFT)
-        draw.box(x, h_row, rf"$\mathbf{{h}}_{{{name}}}$", size=11)
+        draw.text(x + 0.13, (x_row + h_row) / 2 - 0.02, r"$\boldsymbol{W}$", SOFT)
+        draw.box(x, h_row, rf"$\boldsymbol{{h}}_{{{name}}}$", size=11)
         draw.line((x, h_row + gap), (x, delta_row - gap), color=SOFT, width=0.9, linestyle=(0, (1.5, 2)))
         draw.box(x, delta_row, rf"$\boldsymbol{{\delta}}_{{t,{name}}}$", face=WARM, edge=BACKWARD, size=11)
     places = [0.06 - half, *columns.values()]
@@ -101,14 +105,14 @@ def unrolled():
         if at == 3:
             draw.text(middle, h_row, "···", size=12)
             draw.text(middle, delta_row, "···", BACKWARD, 12)
-        draw.text((start + end) / 2, h_row + 0.16, "$U$", SOFT)
+        draw.text((start + end) / 2, h_row + 0.16, r"$\boldsymbol{U}$", SOFT)
         if at:
             step = ("k-1", "k", "t-1")[at - 1]
-            factor = rf"$\mathrm{{diag}}(f\,'(\mathbf{{z}}_{{{step}}}))\,U^{{\top}}$"
+            factor = rf"$\mathrm{{diag}}(\phi\,'(\boldsymbol{{z}}_{{{step}}}))\,\boldsymbol{{U}}^{{\top}}$"
             draw.text(middle, delta_row + 0.33, factor, BACKWARD)
     draw.arrow((columns["t"] + half, h_row), (out - half, h_row))
-    draw.text((columns["t"] + out) / 2, h_row + 0.16, "$V$", SOFT)
-    draw.box(out, h_row, r"$\mathbf{y}_t$", face="white", edge=INK, size=11)
+    draw.text((columns["t"] + out) / 2, h_row + 0.16, r"$\boldsymbol{V}$", SOFT)
+    draw.box(out, h_row, r"$\boldsymbol{y}_t$", face="white", edge=INK, size=11)
     draw.arrow((out, h_row + gap), (out, delta_row - gap))
     draw.box(out, delta_row, "$L_t$", face="white", edge=INK, size=11)
     draw.arrow((out - half, delta_row), (columns["t"] + half, delta_row), color=BACKWARD, width=1.7)
@@ -119,19 +123,19 @@ def lstm_cell():
     """One step of the LSTM: gates, candidate, and the direct path along the cell state."""
     draw = Drawing(
         3.4,
-        "LSTM的一步。上一状态与当前输入一起进入遗忘门、输入门、候选状态和输出门；细胞状态沿上方的直通路径先乘遗忘门，"
+        "LSTM的一步。上一状态与当前输入一起进入遗忘门、输入门、候选状态和输出门；细胞状态沿上方的直接通路先乘遗忘门，"
         "再加上输入门与候选状态之积；新的细胞状态经tanh后乘输出门，得到新的隐藏状态。",
     )
     path, top, gate, bus = 2.76, 1.95, 1.38, 0.82  # rows
     forget, enter, new, leave, out = 1.5, 2.4, 3.25, 4.15, 4.95  # columns
     draw.panel(0.86, 0.5, 4.6, 2.6)
     draw.arrow((0.44, path), (5.95, path), color=FORWARD, width=3)
-    draw.text(0.34, path, r"$\mathbf{c}_{t-1}$", FORWARD, 12, ha="right")
-    draw.text(6.02, path, r"$\mathbf{c}_t$", FORWARD, 12, ha="left")
-    rule = r"直通路径：$\partial\mathbf{c}_t/\partial\mathbf{c}_{t-1}=\mathrm{diag}(\mathbf{f}_t)+\cdots$"
+    draw.text(0.34, path, r"$\boldsymbol{c}_{t-1}$", FORWARD, 12, ha="right")
+    draw.text(6.02, path, r"$\boldsymbol{c}_t$", FORWARD, 12, ha="left")
+    rule = r"直接通路：$\partial\boldsymbol{c}_t/\partial\boldsymbol{c}_{t-1}=\mathrm{diag}(\boldsymbol{f}_t)+\cdots$"
     draw.text(3.16, 3.27, rule, FORWARD)
-    draw.text(0.34, bus, r"$\mathbf{h}_{t-1}$", size=12, ha="right")
-    draw.text(1.12, 0.2, r"$\mathbf{x}_t$", size=12)
+    draw.text(0.34, bus, r"$\boldsymbol{h}_{t-1}$", size=12, ha="right")
+    draw.text(1.12, 0.2, r"$\boldsymbol{x}_t$", size=12)
     draw.line((0.44, bus), (leave, bus))
     draw.line((1.12, 0.34), (1.12, bus))
     gates = {forget: ("遗忘门", "f"), enter: ("输入门", "i"), new: ("候选状态", r"\tilde{c}"), leave: ("输出门", "o")}
@@ -139,7 +143,7 @@ def lstm_cell():
         draw.arrow((x, bus), (x, gate - 0.16))
         draw.text(x + 0.07, bus + 0.18, name, SOFT, 8.5, ha="left")
         draw.box(x, gate, r"$\tanh$" if x == new else r"$\sigma$", height=0.32, face="white", edge=INK, size=10.5)
-        sign = rf"$\mathbf{{{letter}}}_t$" if x != new else r"$\tilde{\mathbf{c}}_t$"
+        sign = rf"$\boldsymbol{{{letter}}}_t$" if x != new else r"$\tilde{\boldsymbol{c}}_t$"
         draw.text(x + 0.08, gate + 0.29, sign, size=10.5, ha="left")
     draw.arrow((forget, gate + 0.16), (forget, path - 0.125))
     draw.arrow((enter, gate + 0.16), (enter, top), (new - 0.125, top))
@@ -150,7 +154,7 @@ def lstm_cell():
     draw.box(out, 2.4, r"$\tanh$", height=0.3, face="white", edge=INK, size=10.5)
     draw.arrow((out, 2.25), (out, top + 0.125))
     draw.arrow((out, top - 0.125), (out, bus), (5.95, bus))
-    draw.text(6.02, bus, r"$\mathbf{h}_t$", size=12, ha="left")
+    draw.text(6.02, bus, r"$\boldsymbol{h}_t$", size=12, ha="left")
     for x, y, sign in ((forget, path, "×"), (new, path, "+"), (new, top, "×"), (out, top, "×")):
         draw.dot(x, y, sign, FORWARD if y == path else INK)
     return draw.figure
@@ -190,11 +194,11 @@ def classifier():
     for (step, x), token in zip(columns.items(), ("a", "moving", "film"), strict=True):
         draw.text(x, rows["tokens"], token)
         draw.arrow((x, rows["tokens"] + 0.13), (x, rows["embedding"] - 0.18))
-        draw.box(x, rows["embedding"], rf"$\mathbf{{x}}_{{{step}}}$", 0.82, face="white", edge=INK, size=11)
+        draw.box(x, rows["embedding"], rf"$\boldsymbol{{x}}_{{{step}}}$", 0.82, face="white", edge=INK, size=11)
         for row, place in (("forward", x - shift), ("backward", x + shift)):
             draw.arrow((place, rows["embedding"] + 0.18), (place, rows[row] - 0.18))
             color, face = (FORWARD, TINT) if row == "forward" else (BACKWARD, WARM)
-            state = rf"$\over{'right' if row == 'forward' else 'left'}arrow{{\mathbf{{h}}}}_{{{step}}}$"
+            state = rf"$\over{'right' if row == 'forward' else 'left'}arrow{{\boldsymbol{{h}}}}_{{{step}}}$"
             draw.box(place, rows[row], state, 2 * half, face=face, edge=color, size=11)
         draw.bridge(x + shift, rows["forward"])
     stops = [columns[1], columns[2], 3.1, columns["T"]]
@@ -210,9 +214,9 @@ def classifier():
     draw.arrow((first, rows["backward"] + 0.18), (first, level), (middle - reach, level), color=BACKWARD)
     draw.arrow((last, rows["forward"] + 0.18), (last, level), (middle + reach, level), color=FORWARD)
     draw.bridge(last, rows["backward"])
-    joined = r"$[\overrightarrow{\mathbf{h}}_T;\,\overleftarrow{\mathbf{h}}_1]$"
+    joined = r"$[\overrightarrow{\boldsymbol{h}}_T;\,\overleftarrow{\boldsymbol{h}}_1]$"
     for row, words in dict(joined=joined, linear="线性层", sigmoid="sigmoid").items():
         draw.box(middle, rows[row], words, 2 * reach, face="white", edge=INK, size=11 if "$" in words else SIZE)
         draw.arrow((middle, rows[row] + 0.18), (middle, rows[row] + 0.4))
-    draw.text(middle, rows["end"], "$p$", size=11)
+    draw.text(middle, rows["end"], r"$\hat y$", size=11)
     return draw.figure

@@ -264,7 +264,7 @@ def draw_cell(data: dict):
         axis.grid(False)
         axis.set(ylabel="单元", yticks=[])
         axis.set_title(name(kind, data), fontsize=9)
-    lower[-1].set_xticks(place, tokens, rotation=90, fontsize=7)
+    lower[-1].set_xticks(place, tokens, rotation=90, fontsize=8)
     fig.colorbar(image, ax=lower, label="遗忘门", pad=0.01)
     return fig
 

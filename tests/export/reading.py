@@ -27,6 +27,12 @@ def shown(data: dict, **metadata):
     return new_code_cell("", outputs=[new_output("display_data", data=data, metadata=metadata)])
 
 
+def caption(kind: str, words: str, label: str = ""):
+    """The output that ``figures`` writes behind a picture (图) or a table (表)."""
+    facts = {"lab": {"kind": kind, "caption": words, "label": label}}
+    return new_output("display_data", data={"text/markdown": words}, metadata=facts)
+
+
 def notebook(*cells, **metadata):
     """A notebook of Markdown sources and ready cells."""
     return new_notebook(

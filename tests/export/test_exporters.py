@@ -389,6 +389,11 @@ def test_any_text_survives_a_table(cells):
     assert [tree.plain_text(cell[4]) for cell in row] == cells
 
 
+def test_numbers_written_as_text_stand_at_the_right():
+    columns = {"差": ["−0.63", "**+1.95**", "–"], "p": ["<0.001", "0.346", "0.755"], "配置": ["RNN 1-1", "2/27", "7"]}
+    assert figures.pipe_table(pd.DataFrame(columns)).splitlines()[1] == "| --: | --: | :-- |"
+
+
 def test_table_of_numbers_and_gaps():
     frame = pd.DataFrame({("RNN", "100d"): [77.218, None], ("LSTM", "100d"): [85, "未运行"]}, index=["1-1", "1-2"])
     assert figures.pipe_table(frame).splitlines() == [

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import re
 
 import pytest
 import typst
+from made_colors import contrast
+from matplotlib import pyplot
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
-from reading import notebook, outline, page, pdf, shown, words
+from reading import caption, notebook, outline, page, pdf, picture, shown, words
 
 from lab.errors import LabError
-from lab.export import tools
+from lab.export import figures, tools
 from lab.export.exporters import LabHTMLExporter
 
 
@@ -156,7 +159,8 @@ def test_lines_without_a_blank_stay_on_the_page(unit, monkeypatch):
     line, pages, compile_pdf = (unit * 300)[:300], [], typst.compile
 
     def compile_both(*args, **options):
-        pages.extend(compile_pdf(*args, **options, format="png", ppi=72))
+        drawn = compile_pdf(*args, **options, format="png", ppi=72)
+        pages.extend(drawn if isinstance(drawn, list) else [drawn])  # one page comes without a list
         return compile_pdf(*args, **options)
 
     monkeypatch.setattr(typst, "compile", compile_both)
@@ -170,3 +174,76 @@ def test_lines_without_a_blank_stay_on_the_page(unit, monkeypatch):
         with Image.open(io.BytesIO(each)) as picture:
             margin = picture.convert("L").crop((picture.width - 64, 0, picture.width, picture.height))  # 68 points wide
             assert margin.getextrema() == (255, 255)
+
+
+# --- what a printed page needs ---------------------------------------------------------------------------------------
+
+
+def structure(file, kind: str) -> list:
+    """The elements of this kind in the structure of a tagged PDF."""
+    found, rest = [], [file.root_object["/StructTreeRoot"]]
+    while rest:
+        each = rest.pop().get_object()
+        if isinstance(each, list):
+            rest += [child for child in each if not isinstance(child, int)]
+        elif isinstance(each, dict):
+            found += [each] * (each.get("/S") == kind)
+            rest += [each["/K"]] if "/K" in each and not isinstance(each["/K"], int) else []
+    return found
+
+
+def test_a_picture_says_what_it_shows():
+    cell = shown({"image/png": picture()}, **{"image/png": {"width": 40, "alt": '一条线"<'}})
+    cell.outputs.append(caption("图", "下降"))
+    assert page(cell).find("img")["alt"] == '一条线"<'
+    (figure,) = structure(pdf(cell), "/Figure")
+    assert figure["/Alt"] == '一条线"<'
+
+
+def test_a_figure_is_told_in_words():
+    fig, (left, right) = pyplot.subplots(1, 2)
+    left.plot([1, 2], label="RNN")
+    left.set(xlabel=r"距离$t-k$（步）", ylabel=r"$\|\partial L_t/\partial\boldsymbol{h}_k\|$", title="训练前")
+    right.barh(["负面", "正面"], [1, 2])
+    left.legend()
+    words = "分图：训练前；横轴：距离t-k（步）；纵轴：‖∂L_t/∂h_k‖；刻度：负面、正面；图例：RNN"
+    assert figures.alternative(fig) == words
+    pyplot.close(fig)
+
+
+def test_short_tables_stay_on_one_page():
+    rows = "\n".join(f"| 第{i}行 | {i} |" for i in range(10))
+    file = pdf(*["文字\n\n" * 30, f"| 甲 | 乙 |\n|--|--|\n{rows}"])
+    holding = {at for at, each in enumerate(file.pages) if re.search(r"第\s*\d\s*行", each.extract_text())}
+    assert len(holding) == 1
+
+
+def test_contents_stand_behind_the_abstract_and_its_figure():
+    chapters = "\n\n".join(f"## 章{i}\n\n### 节{i}\n\n字" for i in range(30))
+    cell = shown({"image/png": picture()})
+    cell.outputs.append(caption("图", "说明"))
+    text = words(pdf("# 题\n\n## 摘要\n\n内容", cell, chapters))
+    assert text.index("内容") < text.index("图1") < text.index("目录") < text.index("章0")
+    assert text.count("节29") == 2
+
+
+# --- what a page needs -----------------------------------------------------------------------------------------------
+
+
+def test_colours_of_the_page_can_be_read_in_both_schemes():
+    style = (tools.TEMPLATES / "report.html").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+)", part)) for part in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    )
+    assert light.keys() == dark.keys()
+    for colors in (light, dark):
+        for name in ("ink", "soft", "accent", "word", "comment", "string", "number"):
+            assert contrast(colors[name], colors["paper"]) >= 4.5
+            assert contrast(colors[name], colors["tint"]) >= 4.5
+        assert contrast(colors["ink"], colors["notice"]) >= 4.5
+        assert contrast(colors["warm"], colors["paper"]) >= 3
+
+
+def test_heads_of_tables_say_what_they_head():
+    heads = page("| 甲 | 乙 |\n|--|--|\n| a | 1 |").find_all("th")
+    assert [each["scope"] for each in heads] == ["col", "col"]

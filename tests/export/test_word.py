@@ -13,6 +13,8 @@ from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from lab.export.tools import run_pandoc
+
 FORMULA = r"$$\boldsymbol{h}_t=\phi(\boldsymbol{U}\boldsymbol{h}_{t-1})$$"
 PROSE = f'# 报告\n\n## 摘要\n\n内容\n\n## 原理\n\n见[式](#elman)、[图](#dots)与文献[@elman1990]，$x<1$。\n\n<a id="elman"></a>\n{FORMULA}'
 
@@ -63,7 +65,8 @@ def test_paragraphs(word):
     assert lines["表1\u3000一张表"] == "Table Caption"
     cited = next(line for line in lines if line.startswith("[1] ELMAN"))
     assert cited.endswith("Finding structure in time[J]. Cognitive Science, 1990, 14(2): 179–211.")
-    assert list(lines).index("参考文献") < list(lines).index(cited) < list(lines).index("2\u2002附录")
+    order = [line.text for line in document.paragraphs if not line.style.name.startswith("toc")]
+    assert order.index("参考文献") < order.index(cited) < order.index("2\u2002附录")
     prose = next(line.text for line in document.paragraphs if "见" in line.text)
     assert "式(1)" in prose
     assert "图1" in prose
@@ -80,11 +83,42 @@ def test_formulas_are_words_own_and_numbered(word):
     assert "boldsymbol" not in page
 
 
-def test_fonts_contents_pictures_and_colours(word):
+def test_contents_are_a_field_that_is_filled_already(word):
+    document = Document(io.BytesIO(word))
+    contents = [line for line in document.paragraphs if line.style.name.startswith("toc")]
+    assert [line.text for line in contents] == ["摘要", "1\u2002原理", "参考文献", "2\u2002附录"]
+    first, last = contents[0]._p.xml, contents[-1]._p.xml
+    assert re.search(r"<w:instrText[^>]*> TOC ", first)
+    assert first.count('"begin"') == last.count('"end"') == 1
+    marks = {each.get(qn("w:name")) for each in document.element.iter(qn("w:bookmarkStart"))}
+    assert all(link.get(qn("w:anchor")) in marks for line in contents for link in line._p.iter(qn("w:hyperlink")))
+    order = [line.text for line in document.paragraphs]
+    assert order.index("内容") < order.index("目录") < order.index("1\u2002原理", order.index("目录") + 3)
+
+
+def test_captions_are_counted_by_word_and_cells_are_smaller(word):
+    document = Document(io.BytesIO(word))
+    captions = {line.text[:2]: line._p.xml for line in document.paragraphs if "Caption" in line.style.name}
+    assert " SEQ 图 " in captions["图1"]
+    assert " SEQ 表 " in captions["表1"]
+    table = next(table for table in document.tables if table.style.name != "Equation")
+    cells = {line.style.name for row in table.rows for cell in row.cells for line in cell.paragraphs}
+    assert cells == {"Table Text"}
+    assert document.styles["Table Text"].font.size < document.styles["Normal"].font.size
+
+
+def test_formulas_come_back_as_they_were_written(word, tmp_path):
+    path = tmp_path / "report.docx"
+    path.write_bytes(word)
+    written = run_pandoc("", "--from=docx", "--to=markdown", "--wrap=none", str(path)).decode()
+    assert r"$\mathbf{h}_{t} = \phi(\mathbf{U}\mathbf{h}_{t - 1})$" in written
+    assert "$x < 1$" in written
+
+
+def test_fonts_pictures_and_colours(word):
     with zipfile.ZipFile(io.BytesIO(word)) as file:
         page, styles = (file.read(f"word/{name}.xml").decode() for name in ("document", "styles"))
         pictures = [file.read(name) for name in file.namelist() if "media/" in name]
-    assert re.search(r"<w:instrText[^>]*>TOC ", page)
     assert pictures == [picture()]
     normal = re.search(r'<w:style [^>]*w:styleId="Normal".*?</w:style>', styles, re.DOTALL)[0]
     assert 'w:eastAsia="宋体"' in normal

@@ -50,6 +50,6 @@ def test_vectors_are_bold_and_every_glyph_exists(figure, caplog):
     assert "<image" not in svg
     assert "does not have a glyph" not in caplog.text
     words = "".join(each.get_text() for each in figure.axes[0].texts)
-    assert r"\mathbf{h}" in words
+    assert r"\boldsymbol{h}" in words
     assert len(figure.get_label()) > 40  # what a reader who cannot see it is told
     assert "$" not in figure.get_label()
