@@ -193,7 +193,8 @@ KINDS = {
 def read(path: Path) -> Any:
     """Read a result file; ``LabError`` with file and key where it is damaged or disagrees with itself.
 
-    Other files beside the results (no ``kind``) are returned as they are.
+    Parameters that came later than the file have their defaults. Other files beside the results (no ``kind``) are
+    returned as they are.
     """
     result = files.read_json(path)
     kind = result.get("kind") if isinstance(result, dict) else None
@@ -269,6 +270,7 @@ def _check_sense(result: dict, path: Path) -> None:
             raise _Wrong("config", f"不可用（{error}）") from None
         if config.run_id != result["run_id"]:
             raise _Wrong("config", f"与运行名{result['run_id']}不符")
+        result["config"] = config.as_dict()
     if result.get("config", result["data"]).get("DATASET", result["data"]["dataset"]) != result["data"]["dataset"]:
         raise _Wrong("data.dataset", "与config.DATASET不符")
     if "test" in result:

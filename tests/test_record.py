@@ -176,3 +176,9 @@ def test_tracked_files_read(monkeypatch):
     monkeypatch.delenv("LAB_HOME", raising=False)
     for path in tracked_results():
         record.read(path)
+
+
+def test_a_parameter_that_came_later_has_its_default(home):
+    tracked = files.PROJECT / "report" / "results" / "aclImdb" / "lstm-1x1-100d-s2077.json"
+    assert "POOLING" not in files.read_json(tracked)["config"]
+    assert record.read(tracked)["config"]["POOLING"] == "last"
