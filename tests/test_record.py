@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import run
 
-from lab import record
+from lab import files, record
+from lab.config import Config, LanguageConfig, from_dict
 from lab.errors import LabError
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=200)
@@ -166,7 +167,8 @@ def test_mutants_are_read_rightly_or_refused_in_one_line(tmp_path, data):
         assert str(file) in refusal
         assert "\n" not in refusal
         return
-    assert found == mutant
+    kind = Config if original["kind"] == "classifier" else LanguageConfig
+    assert found == mutant | dict(config=from_dict(mutant["config"], kind).as_dict())
     if "test" in found:
         assert record.right(found).mean() == pytest.approx(found["test"]["accuracy"], abs=1e-9)
         assert len(record.probabilities(found)) == found["test"]["n"]
