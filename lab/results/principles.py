@@ -216,7 +216,7 @@ def draw_dynamics(data: dict):
     time, truth = np.arange(1, len(data["truth"]) + 1) * data["time_step"], np.array(data["truth"])
     axes["path"].plot(time, truth[:, 0], color="#bbbbbb", linewidth=4, label="振子")
     axes["phase"].plot(*truth.T, color="#bbbbbb", linewidth=4)
-    for style, (count, path) in zip((":", "--"), data["paths"].items(), strict=True):
+    for style, (count, path) in zip((":", "--"), data["paths"].items(), strict=False):  # one where they are equal
         color = "#555555" if style == ":" else COLORS["RNN"]
         path = np.array(path)
         axes["path"].plot(time, path[:, 0], style, color=color, label=f"{count}个隐藏单元")

@@ -24,7 +24,7 @@ FILES = {
     "dynamics": ("dynamics",),
     "cell": ("cell",),
 }
-TINY = dict(LENGTH=8, TRAIN_STEPS=3, MAX_DISTANCE=10, TASK_STEPS=3, MAX_UNITS=4, SYSTEM_STEPS=3, REPEATS=2)
+TINY = dict(LENGTH=8, TRAIN_STEPS=3, MAX_DISTANCE=10, TASK_STEPS=3, MAX_UNITS=2, SYSTEM_STEPS=3, REPEATS=2)
 TINY |= dict(EMBEDDING_DIM=50, HIDDEN_DIM=6)
 
 
@@ -141,7 +141,10 @@ def test_notebook_runs_and_writes_what_the_report_draws(corpus, tmp_path):
     assert "差别只是单精度的舍入误差" in text
     assert "没有一处越过上界" in text
     written = files.home() / "report" / "results" / "theory"
-    assert {path.stem for path in written.iterdir()} == set(FILES)
+    assert {path.stem for path in written.iterdir()} == {*FILES, "checks"}
+    checks = files.read_json(written / "checks.json")
+    assert max(checks[name] for name in ("states", "bptt", "lstm")) < 1e-12
+    assert checks["bound"] <= 1
     assert len(files.read_json(written / "gradients.json")["networks"]["tanh"]["before"]["norms"]) == 8
 
 
