@@ -63,6 +63,7 @@ def test_an_interrupt_is_one_line_and_the_next_run_goes_on(kernel):
     manager.interrupt_kernel()
     error = outputs(client, lambda message: message["msg_type"] == "error")[-1]["content"]
     assert error["traceback"] == ["已停止；再次运行会从停下的地方继续。"]
+    outputs(client, lambda message: message["content"].get("execution_state") == "idle")  # what comes sooner is aborted
     client.execute(RUN.format(epochs=400))
     begun = outputs(client, lambda message: "/400" in str(message["content"].get("data")))[-1]["content"]["data"]
     assert int(begun["text/plain"].split("/400")[0].rsplit(maxsplit=1)[-1]) >= 3
