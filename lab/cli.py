@@ -212,7 +212,7 @@ def controls(dataset, data_dir, seeds, workers):
 @dataset_option
 @cover_options
 def report(dataset, **cover):
-    """由已有的结果文件生成报告（HTML和PDF）。"""
+    """由已有的结果文件生成报告（HTML、PDF和Word）。"""
     _report(dataset, **cover)
 
 

@@ -91,6 +91,14 @@ def review_losses(part: dict) -> tuple[np.ndarray, np.ndarray]:
     return unpack(part["review_loss"], "<f4"), unpack(part["review_tokens"], "<u2")
 
 
+PASSAGE = 12  # tokens of a traced review around the place where the LSTM changes its mind most
+
+
+def passage_start(turn: int) -> int:
+    """The token, counted from 0, with which the passage round token ``turn`` begins."""
+    return max(0, turn - PASSAGE // 2)
+
+
 # Facts about data and machine
 
 

@@ -37,10 +37,14 @@ def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, emb
     ``final_only`` the outputs are None, which saves laying them out. On a CPU all agrees with ``torch.nn`` up to rounding;
     in single precision its tanh is off by less than 4e-7.
     """
-    ours = rnn.mode in MODES and rnn.all_weights[0][0].dtype in (torch.float32, torch.float64)
-    if x.is_cuda or not ours or rnn.proj_size or rnn.batch_first:
-        return packed(rnn, x, lengths, state, embedding, final_only)
-    return fused(rnn, x, lengths, state, embedding, final_only)
+    path = fused if by_rows(rnn, x) else packed
+    return path(rnn, x, lengths, state, embedding, final_only)
+
+
+def by_rows(rnn: nn.RNNBase, x: torch.Tensor) -> bool:
+    """Whether ``layers`` can do the work: on a CPU, time first, a kind of layer and a precision that it knows."""
+    known = rnn.mode in MODES and rnn.all_weights[0][0].dtype in (torch.float32, torch.float64)
+    return known and not (x.is_cuda or rnn.proj_size or rnn.batch_first)
 
 
 def packed(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
@@ -60,15 +64,15 @@ def summaries(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, embedding
     The arguments are those of ``run``; nothing that stands at padding takes part.
     """
     B = len(lengths)
-    if x.is_cuda:
-        y, state = packed(rnn, x, lengths, embedding=embedding)
-        padding = torch.arange(len(y), device=y.device)[:, None, None] >= lengths.to(y.device)[:, None]  # (T, B, 1)
-        total, most = y.sum(0), y.masked_fill(padding, -torch.inf).amax(0)  # the outputs are zero at padding
-    else:
+    if by_rows(rnn, x):
         y, layout, state = layers(rnn, x, lengths, None, embedding)
         review = layout.places % B  # (N,) whose state each row is
         total = y.new_zeros(B, y.shape[1]).index_add(0, review, y)
         most = y.new_full((B, y.shape[1]), -torch.inf).scatter_reduce(0, review[:, None].expand_as(y), y, "amax")
+    else:
+        y, state = packed(rnn, x, lengths, embedding=embedding)
+        padding = torch.arange(len(y), device=y.device)[:, None, None] >= lengths.to(y.device)[:, None]  # (T, B, 1)
+        total, most = y.sum(0), y.masked_fill(padding, -torch.inf).amax(0)  # the outputs are zero at padding
     return state, total / lengths.to(y.device)[:, None], most
 
 

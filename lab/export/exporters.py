@@ -192,7 +192,7 @@ class LabPDFExporter(LabExporter):
 
 
 class LabDocxExporter(LabExporter):
-    """A Word file: formulas are Word's own, pictures are PNG, the contents a field that Word fills."""
+    """A Word file: formulas are Word's own, pictures are PNG, the contents a field."""
 
     export_from_notebook = "实验报告Word"
     output_mimetype = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -209,8 +209,7 @@ class LabDocxExporter(LabExporter):
         with tempfile.NamedTemporaryFile(suffix=".docx") as styles:
             styles.write(word.reference())
             styles.flush()
-            options = ["--output=-", f"--reference-doc={styles.name}"]
-            options.append("--shift-heading-level-by=-1")
+            options = ["--output=-", f"--reference-doc={styles.name}", "--shift-heading-level-by=-1"]
             tree, cells = self.ready(tree)
             return run_pandoc(json.dumps(tree), "--from=json", "--to=docx", *options, cells=cells)
 

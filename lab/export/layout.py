@@ -8,7 +8,7 @@ import re
 
 from PIL import ImageColor
 
-from lab.export.nodes import elements, is_wide, plain_text, rewrite, string
+from lab.export.nodes import elements, is_wide, plain_text, rewrite, string, table_rows
 from lab.export.pictures import PICTURES
 from lab.export.tools import pandoc
 
@@ -24,12 +24,7 @@ PLAIN = ("Str", "Space", "SoftBreak", "LineBreak", "Math")  # no Typst function
 def shown(node) -> str:
     """The characters of a pandoc tree as they are set: of a formula's commands the fonts are left out, symbols count one."""
     fonts = r"\\(?:boldsymbol|math\w+|text\w*|operatorname|[,;!])|[{}^_$ ]"
-    words = []
-    for each in elements(node, "Str", "Code", "Math", "Space", "SoftBreak"):
-        content = each.get("c", " ")
-        content = content if isinstance(content, str) else content[1]
-        words.append(re.sub(r"\\[A-Za-z]+", "x", re.sub(fonts, "", content)) if each["t"] == "Math" else content)
-    return "".join(words)
+    return plain_text(node, lambda formula: re.sub(r"\\[A-Za-z]+", "x", re.sub(fonts, "", formula)))
 
 
 def width(content: str) -> float:
@@ -151,12 +146,19 @@ def for_print(tree: dict) -> None:
 
 def contents_behind_abstract(tree: dict) -> None:
     """Where the first heading is 摘要, keep its figures with it and put the contents before the second."""
-    headings = [at for at, block in enumerate(tree["blocks"]) if block["t"] == "Header"]
-    if len(headings) > 1 and plain_text(tree["blocks"][headings[0]]) == "摘要":
-        first, second = headings[:2]
+    if place := abstract_place(tree):
+        first, second = place
         abstract = [raw("typst", "#abstract["), *tree["blocks"][first:second], raw("typst", "]\n#contents")]
         tree["blocks"][first:second] = abstract
         tree["meta"]["abstract"] = {"t": "MetaBool", "c": True}
+
+
+def abstract_place(tree: dict) -> tuple[int, int] | None:
+    """Where the abstract begins and where the heading behind it stands; None where the first heading is not 摘要."""
+    headings = [at for at, block in enumerate(tree["blocks"]) if block["t"] == "Header"]
+    if len(headings) > 1 and plain_text(tree["blocks"][headings[0]]) == "摘要":
+        return headings[0], headings[1]
+    return None
 
 
 def print_pictures(tree: dict) -> None:
@@ -194,32 +196,24 @@ def print_box(element: dict) -> list[dict]:
         pairs = []
     if "kbd" in classes:
         start, end = "#kbd[", "]"
-    for style in (value for key, value in pairs if key == "style"):
-        colors = dict(pair.split(":") for pair in style.split("; "))
-        if color := typst_color(colors.get("color", "")):
-            start, end = f"{start}#text(fill: {color})[", end + "]"
-        if color := typst_color(colors.get("background-color", "")):
-            start, end = f"{start}#highlight(fill: {color})[", end + "]"
+    for name_of_color, function in (("color", "text"), ("background-color", "highlight")):
+        if color := color_of(pairs, name_of_color):
+            start, end = f'{start}#{function}(fill: rgb("{color}"))[', end + "]"
     inner = [{**element, "c": [[name, [each for each in classes if each == "mark"], []], content]}]
     if not name and "mark" not in classes:
         inner = content
     return [raw("typst", start, kind), *inner, raw("typst", end, kind)] if start else inner
 
 
-def keep_color(span: dict) -> str | None:
-    """The ground of a coloured span as ``#rrggbb``; None where it has none."""
-    styles = "; ".join(value for key, value in span["c"][0][2] if key == "style")
-    style = dict(pair.split(":", 1) for pair in styles.split("; ") if ":" in pair)
-    try:
-        return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(style["background-color"].strip())[:3])
-    except (KeyError, ValueError):
-        return None
+def color_of(pairs: list, name: str) -> str | None:
+    """A colour (``color`` or ``background-color``) among an element's attributes as hex digits; None where there is none.
 
-
-def typst_color(word: str) -> str | None:
-    """A CSS colour as Typst's; None for one that is unknown."""
+    ``tree.attribute`` has left nothing but colours in a style.
+    """
+    style = next((value for key, value in pairs if key == "style"), "")
+    colors = dict(pair.split(":") for pair in style.split("; ") if pair)
     try:
-        return 'rgb("#{}")'.format("".join(f"{part:02x}" for part in ImageColor.getrgb(word.strip())))
+        return "#" + "".join(f"{part:02x}" for part in ImageColor.getrgb(colors.get(name, "").strip()))
     except ValueError:
         return None
 
@@ -253,10 +247,9 @@ def separated(node):
 
 def column_widths(table: dict) -> tuple[list[float], list[float]]:
     """The least and the wanted width of a table's columns, in em of its text."""
-    _, _, columns, head, bodies, foot = table["c"]
-    rows = head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]
+    columns = table["c"][2]
     least, wanted = [0.0] * len(columns), [0.0] * len(columns)
-    for _, cells in rows:
+    for _, cells in table_rows(table):
         for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
             if span == 1:
                 content = shown(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 
 def elements(node, *types: str):
@@ -33,13 +34,20 @@ def text(content: str) -> dict:
     return {"t": "MetaString", "c": str(content)}
 
 
-def plain_text(node) -> str:
-    """The characters of a pandoc tree."""
+def plain_text(node, formula: Callable[[str], str] = str) -> str:
+    """The characters of a pandoc tree; of a formula what ``formula`` makes of its TeX."""
     found = []
     for each in elements(node, "Str", "Code", "Math", "Space", "SoftBreak"):
         content = each.get("c", " ")
-        found.append(content if isinstance(content, str) else content[1])
+        content = content if isinstance(content, str) else content[1]
+        found.append(formula(content) if each["t"] == "Math" else content)
     return "".join(found)
+
+
+def table_rows(table: dict) -> list:
+    """All rows of a table: head, bodies, foot."""
+    _, _, _, head, bodies, foot = table["c"]
+    return head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]
 
 
 def attributes(element: dict) -> list | None:

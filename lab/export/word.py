@@ -12,8 +12,8 @@ from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.shared import Cm, Pt, RGBColor
 
-from lab.export.layout import fit_tables, inline_pictures, keep_color, raw
-from lab.export.nodes import elements, plain_text, rewrite, string, text
+from lab.export.layout import abstract_place, color_of, fit_tables, inline_pictures, raw
+from lab.export.nodes import elements, plain_text, rewrite, string, table_rows, text
 from lab.export.tools import run_pandoc
 
 SERIF, SANS, MONO = ("Times New Roman", "宋体"), ("Arial", "黑体"), ("Consolas", "宋体")  # of Latin and of 汉字
@@ -78,7 +78,6 @@ def field(instruction: str, part: str) -> dict:
 
 def add_contents(tree: dict) -> None:
     """The contents behind the abstract, else before the text: links to the headings, to which Word adds the pages."""
-    tops = [at for at, block in enumerate(tree["blocks"]) if block["t"] == "Header"]
     headings = [each for each in elements(tree["blocks"], "Header") if each["c"][0] in (2, 3) and each["c"][1][0]]
     if len(headings) < 2:
         return
@@ -91,17 +90,15 @@ def add_contents(tree: dict) -> None:
     lines[-1][0].append(field(CONTENTS, "end"))
     contents = [styled("TOC Heading", [{"t": "Para", "c": [string("目录")]}])]
     contents += [styled(style, [{"t": "Para", "c": line}]) for line, style in lines]
-    place = 0
-    if tops and plain_text(tree["blocks"][tops[0]]) == "摘要":
-        place = tops[1]
+    _, place = abstract_place(tree) or (0, 0)
+    if place:
         contents.insert(0, raw("openxml", '<w:p><w:r><w:br w:type="page"/></w:r></w:p>'))
     tree["blocks"][place:place] = contents
 
 
 def set_cells(table: dict) -> None:
     """Put a table's cells into the style of its text, smaller than the prose's."""
-    _, _, _, head, bodies, foot = table["c"]
-    for row in head[1] + [row for body in bodies for row in body[2] + body[3]] + foot[1]:
+    for row in table_rows(table):
         for cell in row[1]:
             lines = [
                 each | {"t": "Para"} if each["t"] == "Plain" else each for each in cell[4]
@@ -125,9 +122,9 @@ def word_box(element: dict) -> list[dict]:
         (label, _, pairs), formula = element["c"]
         number = [{"t": "Plain", "c": [string(pairs[0][1])]}]
         return [beside(label, formula, number)]
-    if element["t"] == "Span" and (ground := keep_color(element)):
+    if element["t"] == "Span" and (ground := color_of(element["c"][0][2], "background-color")):
         words = html.escape(plain_text(element["c"][1]), quote=False)
-        run = f'<w:rPr><w:color w:val="000000"/><w:shd w:val="clear" w:fill="{ground.lstrip("#")}"/></w:rPr>'
+        run = f'<w:rPr><w:color w:val="000000"/><w:shd w:val="clear" w:fill="{ground[1:7]}"/></w:rPr>'
         return [raw("openxml", f'<w:r>{run}<w:t xml:space="preserve">{words}</w:t></w:r>', "RawInline")]
     return [element]
 

@@ -183,12 +183,14 @@ def mean_gap(runs: list[dict]) -> tuple[float, float]:
 def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list[dict], verdicts) -> str:
     """The report in a few lines: what was done, the accuracies, the verdicts, what helps, the controls."""
     networks = [run for run in spoken if run["kind"] == "language_model"]
+    table = by_cell(results)
+    hundred = [run for cell, seeds in table.items() if cell.dim == 100 for run in seeds.values()]
     name = "程序生成的人造" if dataset == "sample" else "aclImdb"
     lines = [
         f"**内容**　以循环神经网络完成{name}影评的语言模型与情感分类，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
-        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing([run for run in in_table(results) if run['config']['EMBEDDING_DIM'] == 100])}。"
+        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing(hundred)}。"
     ]
-    cells = {base: list(by_cell(results)[base, 1, 1, 100].values()) for base in BASES}
+    cells = {base: list(table[base, 1, 1, 100].values()) for base in BASES}
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
     if shown:
         if linear:

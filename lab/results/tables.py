@@ -98,7 +98,7 @@ def verdict_table(verdicts: pd.DataFrame) -> pd.DataFrame:
                 "种子": row.n_seeds,
                 "平均差": signed(row.difference * 100) if tested else "–",
                 "95%区间": between(row.low * 100, row.high * 100) if tested else "–",
-                "校正后的p": evidence.p_text(row.p_holm).replace("p<", "<").replace("p=", "") if tested else "–",
+                "校正后的p": p_cell(row.p_holm) if tested else "–",
                 "可检出的最小差异": f"{row.visible * 100:.2f}" if tested else "–",
             }
         )
@@ -113,6 +113,11 @@ def signed(value: float) -> str:
 def between(low: float, high: float) -> str:
     """An interval of differences."""
     return f"[{signed(low)}, {signed(high)}]"
+
+
+def p_cell(p: float) -> str:
+    """A p value below a head that says what it is."""
+    return evidence.p_text(p).removeprefix("p").removeprefix("=")
 
 
 def gain_row(name: str, pairs: list[tuple[dict, dict]]) -> dict:
@@ -185,7 +190,7 @@ def mcnemar_table(pairs: dict[str, tuple[dict, dict]]) -> pd.DataFrame:
                 "仅后者判对": f"{found.n01:,}",
                 "都判错": f"{(~a & ~b).sum():,}",
                 "准确率之差": signed(found.difference * 100),
-                "p": evidence.p_text(found.p).replace("p<", "<").replace("p=", ""),
+                "p": p_cell(found.p),
             }
         )
     return pd.DataFrame(rows)
@@ -238,7 +243,7 @@ def traces_table(traces: dict) -> pd.DataFrame:
     rows = []
     for review in traces["reviews"]:
         passage, path = review["passage"].split(" "), review["probability"]["LSTM"]
-        start = max(0, review["turn"] - 1 - 6)  # half of lab.training.traces.PASSAGE
+        start = record.passage_start(review["turn"] - 1)
         before = path[start - 1] if start else 0.5
         rows.append(
             {

@@ -11,7 +11,6 @@ from lab.model import classifier
 from lab.training import runs
 
 LONGEST = 300  # tokens; longer reviews make an unreadable picture
-PASSAGE = 12  # tokens shown around the place where the LSTM changes its mind most
 
 
 def write(dataset: str, seed: int = 2077) -> bool:
@@ -46,14 +45,14 @@ def write(dataset: str, seed: int = 2077) -> bool:
         place = int(np.argmax(np.where(candidates, weight, -1)))
         curves = {base: classifier.prefix_probabilities(model, test[place]) for base, model in models.items()}
         turn = int(np.argmax(np.abs(np.diff(curves["LSTM"], prepend=0.5))))
-        start = max(0, turn - PASSAGE // 2)
+        start = record.passage_start(turn)
         reviews.append(
             dict(
                 kind=kind,
                 name=test.name(place),
                 label=int(test.labels[place]),
                 turn=turn + 1,
-                passage=" ".join(prepared.vocabulary[token] for token in test[place][start : start + PASSAGE]),
+                passage=" ".join(prepared.vocabulary[token] for token in test[place][start : start + record.PASSAGE]),
                 probability={base: [round(float(value), 4) for value in curve] for base, curve in curves.items()},
             )
         )
