@@ -176,10 +176,10 @@ def start(config: Config, prepared: Dataset):
 class Packed(classifier.SentimentClassifier):
     """The classifier on the packed path of ``torch.nn``."""
 
-    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """tokens (T, B) int64, lengths (B,) int64 -> logits (B,)."""
-        _, state = recurrent.packed(self.rnn, tokens, lengths, embedding=self.embedding, final_only=True)
-        return self.classify(state)
+    def pool(self, x: torch.Tensor, lengths: torch.Tensor, embedding=None) -> torch.Tensor:
+        """Tokens (T, B) and their ``embedding`` -> the last layer's final state (B, D*H)."""
+        _, state = recurrent.packed(self.rnn, x, lengths, embedding=embedding, final_only=True)
+        return self.last(state)
 
 
 def packed_epoch(config: Config, n: int = 12) -> dict:

@@ -98,6 +98,9 @@ class Config(Parameters):
         tag="pool-",
         choices=("last", "mean", "concat"),
     )
+    HEAD_DROPOUT: float = parameter(0.0, "输出层之前的dropout率", tag="hd", low=0.0, high=1.0, open_high=True)
+    LR_DECAY: bool = parameter(False, "学习率是否逐步线性降到0", tag="decay")
+    ADVERSARIAL: float = parameter(0.0, "对抗训练中每篇影评词向量扰动的范数，0为不用", tag="adv", low=0.0, high=1e6)
     PRETRAINED: str = parameter("", "用来初始化的语言模型的运行名，留空则不用", tag="pre-")
     SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
     DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))
@@ -115,14 +118,13 @@ class Config(Parameters):
 class LanguageConfig(Parameters):
     """The parameters of one run of the language model."""
 
-    BIDIRECTIONAL = False  # no parameter: a language model reads forwards only
-
     DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
     VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
     VOCAB_SIZE: int = parameter(20000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
     EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)
     HIDDEN_DIM: int = parameter(64, "隐藏状态的维数", tag="h", low=1, high=8192)
     N_LAYERS: int = parameter(1, "循环层数", low=1, high=32)
+    BIDIRECTIONAL: bool = parameter(False, "是否另训练一个从右往左读的循环层，与前者共用词嵌入和输出层")
     DROPOUT: float = parameter(
         0.0, "词嵌入之后、循环层之间与输出之前的dropout率", tag="d", low=0.0, high=1.0, open_high=True
     )

@@ -39,10 +39,11 @@ def _part(batch: Batch, places: torch.Tensor) -> Batch:
     return Batch(batch.tokens[: lengths.max(), places], lengths, batch.labels[places], batch.index[places.numpy()])
 
 
-def backward(model, batch: Batch, loss_sum: Callable) -> float:
+def backward(model, batch: Batch, losses: Callable) -> float:
     """Put the gradient of the batch's mean loss into ``model``; returns that loss.
 
-    ``loss_sum(model, part)`` is the loss summed over the reviews of a part. The embedding's gradient is sparse for a
+    ``losses(model, part)`` are one loss or several, each summed over the reviews of a part. One is differentiated before
+    the next is asked for; their gradients add up, and the first is the one returned. The embedding's gradient is sparse for a
     part (``nn.Embedding(sparse=True)``) and dense for the batch, as plain Adam needs it.
     """
     words = model.embedding.weight
@@ -51,9 +52,10 @@ def backward(model, batch: Batch, loss_sum: Callable) -> float:
     model.zero_grad()
     total = 0.0
     for part in micro_batches(model, batch):
-        loss = loss_sum(model, part) / len(batch.index)
-        loss.backward()
-        total += loss.item()
+        for place, loss in enumerate(losses(model, part)):
+            loss = loss / len(batch.index)
+            loss.backward()
+            total += loss.item() if place == 0 else 0.0
         dense += words.grad
         words.grad = None
     words.grad = dense

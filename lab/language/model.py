@@ -74,22 +74,30 @@ def _log_softmax(features: torch.Tensor, part: tuple[torch.Tensor, torch.Tensor]
 
 
 class LanguageModel(nn.Module):
-    """Embedding -> RNN or LSTM -> projection to the embedding's width -> softmax over the vocabulary."""
+    """Embedding -> RNN or LSTM -> projection to the embedding's width -> softmax over the vocabulary.
 
-    def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, dropout, base, tied):
+    A bidirectional one has a second RNN or LSTM that predicts from right to left; all else serves both (Peters et al. 2018).
+    """
+
+    def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, dropout, base, tied, bidirectional=False):
         super().__init__()
         layer = {"RNN": nn.RNN, "LSTM": nn.LSTM}[base]
+        sizes = dict(num_layers=n_layers, dropout=dropout if n_layers > 1 else 0.0)
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0)
-        self.rnn = layer(embedding_dim, hidden_dim, num_layers=n_layers, dropout=dropout if n_layers > 1 else 0.0)
+        self.rnn = layer(embedding_dim, hidden_dim, **sizes)
+        self.reverse = layer(embedding_dim, hidden_dim, **sizes) if bidirectional else None
         self.projection = nn.Linear(hidden_dim, embedding_dim)
         self.dropout = nn.Dropout(dropout)
         rows = self.embedding.weight if tied else nn.Parameter(torch.empty(vocab_size, embedding_dim).normal_(0, 0.1))
         self.softmax = ClassSoftmax(rows, cutoffs(vocab_size))
 
-    def forward(self, tokens: torch.Tensor, state=None):
-        """tokens (T, B) int64 and the state before them -> features of the next words (T, B, E), state after them."""
+    def forward(self, tokens: torch.Tensor, state=None, reverse: bool = False):
+        """tokens (T, B) int64 and the state before them -> features of the next words (T, B, E), state after them.
+
+        For the ``reverse`` direction the tokens come from right to left.
+        """
         x = self.dropout(self.embedding(tokens))  # (T, B, E)
-        outputs, state = self.rnn(x, state)  # (T, B, H)
+        outputs, state = (self.reverse if reverse else self.rnn)(x, state)  # (T, B, H)
         return self.projection(self.dropout(outputs)), state
 
 
@@ -109,6 +117,7 @@ def build(config: LanguageConfig, table: np.ndarray) -> LanguageModel:
         config.DROPOUT,
         config.MODEL_BASE,
         config.TIED,
+        config.BIDIRECTIONAL,
     )
     with torch.no_grad():
         model.embedding.weight.copy_(torch.from_numpy(table))

@@ -46,14 +46,16 @@ def _run(config: LanguageConfig, folder: Path, again: bool) -> dict:
 
     stamp = json.dumps([record.SCHEMA, config.as_dict(), text.fingerprint, vector_facts])
     history, kept, spent = load_checkpoint(folder, stamp, model, adam)
-    state = tuple(kept[name].to(device) for name in sorted(kept)) or None
+    states = [tuple(kept[name].to(device) for name in sorted(kept) if name[0] == way) for way in "01"]
 
-    def checkpoint(state) -> None:
-        kept = {str(place): tensor for place, tensor in enumerate(state)}
+    def checkpoint(states) -> None:
+        kept = {f"{way}.{place}": tensor for way, state in enumerate(states) for place, tensor in enumerate(state)}
         save_checkpoint(folder, stamp, model, adam, history, kept, spent + time.perf_counter() - started)
 
-    training.fit(model, adam, text, config, history, state, checkpoint)
+    training.fit(model, adam, text, config, history, states if kept else None, checkpoint)
     losses = training.losses(model, text.valid, progress=True)
+    if config.BIDIRECTIONAL:
+        reverse = float(training.losses(model, training.mirrored(text.valid), progress=True, reverse=True).mean())
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     save_weights(folder, config, weights, text.vocabulary)
     result = dict(
@@ -65,6 +67,7 @@ def _run(config: LanguageConfig, folder: Path, again: bool) -> dict:
         history=history,
         n_weights=sum(weight.numel() for weight in model.parameters()),
         valid=record.heard(text.valid, losses),
+        **(dict(reverse_perplexity=training.perplexity(reverse)) if config.BIDIRECTIONAL else {}),
         samples=[
             dict(temperature=temperature, top_k=top_k, text=generate(model, text.vocabulary, "", temperature, top_k))
             for temperature, top_k in SAMPLES

@@ -8,6 +8,7 @@ read one by one, each from the zero state and EOS_ID: what a review scores does 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -59,13 +60,14 @@ def n_steps(config: LanguageConfig, stream: torch.Tensor) -> int:
 # Training
 
 
-def fit(model: LanguageModel, optimizer, text: LanguageText, config: LanguageConfig, history: list, state, checkpoint):
+def fit(model: LanguageModel, optimizer, text: LanguageText, config: LanguageConfig, history: list, states, checkpoint):
     """Train for the stages that ``history`` lacks, ``CHECKPOINTS`` of them in all, each ended by a look at validation.
 
-    ``history`` gains a dictionary a stage; ``state`` is that after the last one, None at the start; ``checkpoint(state)``
-    is called after each stage.
+    ``history`` gains a dictionary a stage; ``states`` are those of each direction after the last one, none at the start;
+    ``checkpoint(states)`` is called after each stage.
     """
     stream = batchify(text.train.tokens, config.BATCH_SIZE)  # (L, B)
+    streams = [stream, stream.flip(0)] if config.BIDIRECTIONAL else [stream]  # read from the left, from the right
     steps, tokens = n_steps(config, stream), config.BATCH_SIZE * config.BPTT_LEN  # tokens: of a step
     stages = np.linspace(0, steps, min(CHECKPOINTS, steps) + 1).astype(int)
     probe = np.linspace(0, text.valid.n - 1, min(PROBE, text.valid.n)).astype(int)
@@ -76,7 +78,7 @@ def fit(model: LanguageModel, optimizer, text: LanguageText, config: LanguageCon
             started = time.perf_counter()
             torch.manual_seed(config.SEED * 1000 + stage)  # dropout as in an undisturbed run
             span = range(stages[stage], stages[stage + 1])
-            train_loss, state = train_steps(model, optimizer, stream, span, steps, state, config, read)
+            train_loss, states = train_steps(model, optimizer, streams, span, steps, states, config, read)
             valid_loss = float(losses(model, text.valid, probe).mean())
             history.append(
                 dict(
@@ -87,31 +89,32 @@ def fit(model: LanguageModel, optimizer, text: LanguageText, config: LanguageCon
                 )
             )
             read.set_postfix_str(f"验证困惑度{perplexity(valid_loss):.1f}")
-            checkpoint(state)
+            checkpoint(states)
 
 
-def train_steps(model, optimizer, stream, span: range, steps: int, state, config: LanguageConfig, read):
-    """Train on the pieces ``span`` of the stream; returns the mean loss (nats per token) and the state after them."""
+def train_steps(model, optimizer, streams, span: range, steps: int, states, config: LanguageConfig, read):
+    """Train on the pieces ``span`` of each direction's stream; returns mean loss (nats per token) and states after them."""
     model.train()
     device = model.projection.weight.device
-    total = 0.0
+    total, states = 0.0, states or [None] * len(streams)
     for step in span:
         for group in optimizer.param_groups:
             group["lr"] = config.LEARNING_RATE * (1 - step / steps)  # down to 0 at the end of the budget
-        inputs, targets, first = get_batch(stream, step, config.BPTT_LEN)  # (T, B)
-        features, state = model(inputs.to(device), None if first else pack(model, state))
-        state = detach_state(state)
-        loss = -model.softmax(features.flatten(0, 1), targets.flatten().to(device)).mean()
         optimizer.zero_grad()
-        loss.backward()
+        for way, stream in enumerate(streams):
+            inputs, targets, first = get_batch(stream, step, config.BPTT_LEN)  # (T, B)
+            features, state = model(inputs.to(device), None if first else pack(model, states[way]), reverse=way == 1)
+            states[way] = detach_state(state)
+            loss = -model.softmax(features.flatten(0, 1), targets.flatten().to(device)).mean() / len(streams)
+            loss.backward()
+            total += loss.item()
         if config.GRAD_CLIP:
             nn.utils.clip_grad_norm_(model.parameters(), config.GRAD_CLIP)
         optimizer.step()
-        total += loss.item()
         if not np.isfinite(total):
             raise LabError(f"第{step + 1}步的训练损失出现NaN或Inf，训练发散了。请减小LEARNING_RATE，或设GRAD_CLIP=1。")
         read.update(inputs.numel())
-    return total / len(span), state
+    return total / len(span), states
 
 
 def detach_state(state) -> tuple[torch.Tensor, ...]:
@@ -128,10 +131,11 @@ def pack(model: LanguageModel, state: tuple[torch.Tensor, ...]):
 
 
 @torch.no_grad()
-def losses(model: LanguageModel, reviews: Reviews, places=None, progress: bool = False) -> np.ndarray:
+def losses(model: LanguageModel, reviews: Reviews, places=None, progress=False, reverse=False) -> np.ndarray:
     """-ln P of every token of the reviews ``places`` (all by default) in nats, one review after the other, (N,).
 
-    Each review is read from the zero state and the mark EOS_ID; its own EOS_ID counts as a token.
+    Each review is read from the zero state and the mark EOS_ID; its own EOS_ID counts as a token. For the ``reverse``
+    direction the reviews are to be ``mirrored``.
     """
     model.eval()
     device = model.projection.weight.device
@@ -141,11 +145,17 @@ def losses(model: LanguageModel, reviews: Reviews, places=None, progress: bool =
     for at in bar(range(0, len(order), EVAL_BATCH), desc="验证", unit="批", leave=False, disable=not progress):
         batch = make_batch(reviews, order[at : at + EVAL_BATCH])
         targets = batch.tokens.to(device)  # (T, B)
-        features, _ = model(torch.cat([torch.full_like(targets[:1], EOS_ID), targets[:-1]]))
+        features, _ = model(torch.cat([torch.full_like(targets[:1], EOS_ID), targets[:-1]]), reverse=reverse)
         for column, (place, length) in enumerate(zip(batch.index, batch.lengths, strict=True)):
             own = slice(0, int(length)), column
             found[place] = -model.softmax(features[own], targets[own]).cpu().numpy()
     return np.concatenate([found[place] for place in places]).astype(np.float64)
+
+
+def mirrored(reviews: Reviews) -> Reviews:
+    """The reviews from right to left, the mark EOS_ID still at the end of each."""
+    tokens = [np.append(reviews[place][-2::-1], EOS_ID) for place in range(reviews.n)]
+    return replace(reviews, tokens=np.concatenate(tokens).astype(np.int32))
 
 
 def perplexity(loss: np.ndarray | float) -> float:

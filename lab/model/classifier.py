@@ -14,7 +14,18 @@ from lab.errors import LabError
 class SentimentClassifier(nn.Module):
     """Recurrent classifier of token sequences; padding never reaches a result (lab sheet, 'Model')."""
 
-    def __init__(self, vocab_size, embedding_dim, hidden_dim, n_layers, bidirectional, dropout, base, pooling="last"):
+    def __init__(
+        self,
+        vocab_size,
+        embedding_dim,
+        hidden_dim,
+        n_layers,
+        bidirectional,
+        dropout,
+        base,
+        pooling="last",
+        head_dropout=0.0,
+    ):
         super().__init__()
         layer = {"RNN": nn.RNN, "LSTM": nn.LSTM}[base]
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0, sparse=True)
@@ -26,21 +37,25 @@ class SentimentClassifier(nn.Module):
             dropout=dropout if n_layers > 1 else 0.0,  # torch warns of a dropout that has no place between layers
         )
         self.pooling = pooling
+        self.dropout = nn.Dropout(head_dropout)
         n_parts = 3 if pooling == "concat" else 1
         self.head = nn.Linear(n_parts * hidden_dim * (2 if bidirectional else 1), 1)
 
-    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """tokens (T, B) int64, lengths (B,) int64 -> logits (B,)."""
-        if self.pooling == "last":
-            _, state = recurrent.run(self.rnn, tokens, lengths, embedding=self.embedding, final_only=True)
-            return self.classify(state)
-        state, mean, most = recurrent.summaries(self.rnn, tokens, lengths, self.embedding)
-        v = mean if self.pooling == "mean" else torch.cat([self.last(state), mean, most], dim=1)
-        return self.head(v).squeeze(1)  # (B,)
+    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor, change=None) -> torch.Tensor:
+        """tokens (T, B) int64, lengths (B,) int64 -> logits (B,); ``change`` (T, B, E) is added to the words' vectors."""
+        if change is None:
+            v = self.pool(tokens, lengths, self.embedding)
+        else:
+            v = self.pool(self.embedding(tokens) + change, lengths)
+        return self.head(self.dropout(v)).squeeze(1)  # (B,)
 
-    def classify(self, state) -> torch.Tensor:
-        """Final state of every layer and direction, h_n or (h_n, c_n) -> logits (B,)."""
-        return self.head(self.last(state)).squeeze(1)  # (B,)
+    def pool(self, x: torch.Tensor, lengths: torch.Tensor, embedding=None) -> torch.Tensor:
+        """Vectors (T, B, E), or tokens (T, B) and their ``embedding`` -> one vector of each review's states (B, P*D*H)."""
+        if self.pooling == "last":
+            _, state = recurrent.run(self.rnn, x, lengths, embedding=embedding, final_only=True)
+            return self.last(state)
+        state, mean, most = recurrent.summaries(self.rnn, x, lengths, embedding)
+        return mean if self.pooling == "mean" else torch.cat([self.last(state), mean, most], dim=1)
 
     def last(self, state) -> torch.Tensor:
         """The last layer's final state, both directions beside each other: h_n or (h_n, c_n) -> (B, D*H)."""
@@ -59,6 +74,7 @@ def build(config: Config, table: np.ndarray) -> SentimentClassifier:
         config.DROPOUT,
         config.MODEL_BASE,
         config.POOLING,
+        config.HEAD_DROPOUT,
     )
     with torch.no_grad():
         model.embedding.weight.copy_(torch.from_numpy(table))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -57,9 +58,14 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) 
     model.train()
     torch.manual_seed(config.SEED * 1000 + epoch)  # order and dropout depend on the epoch alone
     total, norms = 0.0, []
+    steps = math.ceil(reviews.n / config.BATCH_SIZE)  # of an epoch
     with bar(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False) as done:
         for batch in batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
-            loss = backward(model, batch, loss_sum)  # loss.backward() of the batch's mean loss, a part at a time
+            if config.LR_DECAY:
+                left = 1 - (epoch - 1 + len(norms) / steps) / config.N_EPOCHS
+                optimizer.param_groups[0]["lr"] = config.LEARNING_RATE * left
+            # loss.backward() of the batch's mean loss, a part at a time
+            loss = backward(model, batch, lambda model, part: losses(model, part, config.ADVERSARIAL))
             limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
             norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
             if not np.isfinite(loss + norms[-1]):
@@ -72,9 +78,25 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) 
     return total / reviews.n, norms
 
 
-def loss_sum(model, batch: Batch) -> torch.Tensor:
-    """Binary cross-entropy of a batch in nats, summed over its reviews."""
-    logits = model(batch.tokens, batch.lengths)  # (B,)
+def losses(model, batch: Batch, norm: float = 0.0) -> Iterator[torch.Tensor]:
+    """The loss of a batch and, with a ``norm``, once more after the most harmful change (Miyato et al. 2017).
+
+    The change of a review's vectors, ``norm`` long in all, goes along the gradient of the first loss, which the caller
+    has to take (``backward``) before asking for the second. To the model's weights the change is a constant.
+    """
+    if not norm:
+        yield loss_sum(model, batch)
+        return
+    E = model.embedding.embedding_dim
+    change = model.embedding.weight.new_zeros(*batch.tokens.shape, E)  # (T, B, E)
+    yield loss_sum(model, batch, change.requires_grad_())
+    g = change.grad
+    yield loss_sum(model, batch, norm * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30))
+
+
+def loss_sum(model, batch: Batch, change=None) -> torch.Tensor:
+    """Binary cross-entropy of a batch in nats, summed over its reviews; ``change`` as in the model's ``forward``."""
+    logits = model(batch.tokens, batch.lengths, change)  # (B,)
     return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
 
 

@@ -221,11 +221,9 @@ def find_run(dataset: str, run_id: str | None = None, language: bool = False) ->
 def language_model(config: Config) -> Path:
     """Folder of the language model ``PRETRAINED``; ``LabError`` where it is missing or does not fit the classifier."""
     folder = find_run(config.DATASET, config.PRETRAINED, language=True)
-    if config.BIDIRECTIONAL:
-        raise LabError("参数PRETRAINED只能用于单向的分类器：语言模型只从左往右读。请设BIDIRECTIONAL=False。")
     source = from_dict(files.read_json(folder / "config.json"), LanguageConfig)
     # The seed splits training and validation part: with another one it would have read reviews of ours.
-    for name in ("MODEL_BASE", "N_LAYERS", "EMBEDDING_DIM", "HIDDEN_DIM", "SEED"):
+    for name in ("MODEL_BASE", "N_LAYERS", "BIDIRECTIONAL", "EMBEDDING_DIM", "HIDDEN_DIM", "SEED"):
         theirs, ours = getattr(source, name), getattr(config, name)
         if theirs != ours:
             raise LabError(
@@ -246,5 +244,25 @@ def start_from(folder: Path, model: classifier.SentimentClassifier, vocabulary: 
     ours, theirs = torch.tensor(pairs).T
     with torch.no_grad():
         model.embedding.weight[ours] = weights["embedding.weight"][theirs]
-    model.rnn.load_state_dict({name[4:]: value for name, value in weights.items() if name.startswith("rnn.")})
+    model.rnn.load_state_dict(recurrent_weights(weights))
     return len(pairs)
+
+
+def recurrent_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a language model's recurrent layers under the names of an ``nn.RNN`` or ``nn.LSTM``.
+
+    The two directions of a language model know nothing of each other: where a bidirectional layer reads the states of
+    both, the weights of the other direction's are zero.
+    """
+    rnn = {name[4:]: value for name, value in weights.items() if name.startswith("rnn.")}
+    reverse = {name[8:]: value for name, value in weights.items() if name.startswith("reverse.")}
+    if not reverse:
+        return rnn
+    found = {}
+    for own, other, ending in ((rnn, False, ""), (reverse, True, "_reverse")):
+        for name, value in own.items():
+            if name.startswith("weight_ih") and name != "weight_ih_l0":
+                zeros = torch.zeros_like(value)
+                value = torch.cat([zeros, value] if other else [value, zeros], dim=1)  # (G*H, 2*H)
+            found[name + ending] = value
+    return found

@@ -17,6 +17,7 @@ from lab import files, record
 from lab.config import Config, LanguageConfig
 from lab.data import cache, text, vectors
 from lab.data.reviews import EOS_ID
+from lab.engine import recurrent
 from lab.errors import LabError
 from lab.language import ngram, runs, training
 from lab.language.model import ClassSoftmax, LanguageModel, as_text, build, generate
@@ -90,11 +91,11 @@ def test_one_long_piece_gives_the_same_loss_as_several(base):
         config = LanguageConfig(BATCH_SIZE=3, BPTT_LEN=length, MODEL_BASE=base, LEARNING_RATE=1e-8)
         steps = range(60 // length)
         with tqdm(disable=True) as bar:
-            return training.train_steps(model, optimizer, stream, steps, len(steps), None, config, bar)
+            return training.train_steps(model, optimizer, [stream], steps, len(steps), None, config, bar)
 
-    whole, state = loss(60)
+    whole, [state] = loss(60)
     for length in (4, 20):
-        in_pieces, last = loss(length)
+        in_pieces, [last] = loss(length)
         assert in_pieces == pytest.approx(whole, abs=1e-6)
         for ours, theirs in zip(last, state, strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
@@ -102,7 +103,7 @@ def test_one_long_piece_gives_the_same_loss_as_several(base):
     # The check can fail: a model that forgets its state between pieces has another loss.
     forgetful = small_model(base)
     forward = forgetful.forward
-    forgetful.forward = lambda tokens, state: forward(tokens)
+    forgetful.forward = lambda tokens, state, reverse: forward(tokens)
     assert abs(loss(4, forgetful)[0] - whole) > 1e-4
 
 
@@ -295,7 +296,7 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
     [
         (dict(MAX_TOKENS=0), "MAX_TOKENS的值0不可用"),
         (dict(MAX_TOKENS=100), "BATCH_SIZE×BPTT_LEN=2240"),
-        (dict(BIDIRECTIONAL=True), "没有名为BIDIRECTIONAL的参数"),
+        (dict(DROPOUTS=0.1), "没有名为DROPOUTS的参数。是不是想写DROPOUT"),
         (dict(BPTT_LEN=0), "BPTT_LEN"),
     ],
 )
@@ -376,6 +377,45 @@ def test_classifier_starts_from_the_language_model_word_by_word(corpus):
         torch.testing.assert_close(weight, weights[f"rnn.{name}"])
 
 
+@pytest.mark.parametrize(("base", "layers"), [("LSTM", 1), ("RNN", 2), ("LSTM", 3)])
+def test_a_bidirectional_classifier_starts_with_the_states_of_both_directions(base, layers):
+    torch.manual_seed(0)
+    source = LanguageModel(30, 6, 5, layers, 0.0, base, True, bidirectional=True).double()
+    rnn = getattr(torch.nn, base)(6, 5, num_layers=layers, bidirectional=True).double()
+    rnn.load_state_dict(classifier_runs.recurrent_weights(source.state_dict()))
+    x = torch.randn(9, 4, 6, dtype=torch.float64)
+    lengths = torch.tensor([9, 1, 4, 7])
+    y, _ = recurrent.run(rnn, x, lengths)
+    for column, length in enumerate(lengths):
+        own = x[:length, [column]]
+        states = torch.cat([source.rnn(own)[0], source.reverse(own.flip(0))[0].flip(0)], dim=2)
+        torch.testing.assert_close(y[:length, [column]], states, rtol=1e-9, atol=1e-12)
+
+
+def test_the_reverse_direction_learns_the_reviews_from_right_to_left(corpus):
+    config = LanguageConfig(MODEL_BASE="LSTM", BIDIRECTIONAL=True, **SMALL)
+    result = runs.run(config)
+    assert result["run_id"] == "lm-lstm-1x2-50d-s2077-h8-b4-t5-m2000-lr0.01"
+    _, model, _ = runs.load_run(classifier_runs.run_folder(config))
+    valid = cache.load_language(config).valid
+    loss, n = 0.0, 0
+    for place in range(valid.n):
+        inputs = torch.from_numpy(valid[place][::-1].astype(np.int64).copy())[
+            :, None
+        ]  # <eos> and the words, last first
+        targets = torch.cat([inputs[1:], inputs[:1]])
+        features, _ = model(inputs, reverse=True)
+        loss -= model.softmax(features.flatten(0, 1), targets.flatten()).sum().item()
+        n += len(inputs)
+    assert result["reverse_perplexity"] == pytest.approx(np.exp(loss / n), rel=1e-5)
+    assert result["reverse_perplexity"] < len(cache.load_language(config).vocabulary) / 2  # it has learnt something
+    classifier = Config(
+        MODEL_BASE="LSTM", BIDIRECTIONAL=True, EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=1,
+        PRETRAINED=config.run_id,
+    )  # fmt: skip
+    assert classifier_runs.run(classifier)["pretrained"]["run_id"] == config.run_id
+
+
 def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
     source = LanguageConfig(MODEL_BASE="LSTM", **SMALL)
     runs.run(source)
@@ -394,7 +434,7 @@ def test_classifier_trains_from_it_under_a_name_of_its_own(corpus):
     ("values", "reason"),
     [
         (dict(PRETRAINED="lm-none"), "没有训练好的运行'lm-none'。已有：lm-lstm-1x1-50d-s2077.*lab lm"),
-        (dict(BIDIRECTIONAL=True), "BIDIRECTIONAL=False"),
+        (dict(BIDIRECTIONAL=True), "BIDIRECTIONAL是False，分类器的是True"),
         (dict(MODEL_BASE="RNN"), "MODEL_BASE是LSTM，分类器的是RNN"),
         (dict(HIDDEN_DIM=9), "HIDDEN_DIM是8，分类器的是9"),
         (dict(N_LAYERS=2), "N_LAYERS是1，分类器的是2"),

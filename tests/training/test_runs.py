@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import timeless
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lab import files, record
 from lab.config import Config
@@ -43,10 +44,51 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(corpus, base, poolin
     whole = torch.autograd.grad(loss, list(model.parameters()))
     monkeypatch.setattr(micro_batches, "ROOM", 2**14)
     assert 1 < len(list(micro_batches.micro_batches(model, batch))) < 20
-    assert micro_batches.backward(model, batch, loop.loss_sum) == pytest.approx(loss.item(), rel=1e-5)
+    assert micro_batches.backward(model, batch, loop.losses) == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), whole, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_adversarial_gradient_is_that_of_the_formula(corpus, monkeypatch):
+    config = Config(MODEL_BASE="LSTM", POOLING="concat", **SMALL)
+    dataset = cache.load(config)
+    model = classifier.build(config, np.random.default_rng(0).normal(size=(len(dataset.vocabulary), 50))).double()
+    batch = make_batch(dataset.train, np.arange(20))
+    batch = batch._replace(labels=batch.labels.double())
+    x = model.embedding(batch.tokens)  # (T, B, E)
+    sequence = pack_padded_sequence(x, batch.lengths, enforce_sorted=False)
+
+    def loss(sequence):  # the formula, review by review, on packed sequences
+        outputs, (h, _) = model.rnn(sequence)
+        states, lengths = pad_packed_sequence(outputs)
+        own = [states[:length, column] for column, length in enumerate(lengths)]
+        v = torch.stack([torch.cat([h[-1, at], y.mean(0), y.amax(0)]) for at, y in enumerate(own)])
+        return F.binary_cross_entropy_with_logits(model.head(v).squeeze(1), batch.labels, reduction="sum")
+
+    def moved(g):
+        return x + 0.5 * g / torch.stack([each.square().sum().sqrt() for each in g.unbind(1)])[:, None]
+
+    (g,) = torch.autograd.grad(loss(sequence), x, retain_graph=True)
+    total = loss(sequence) + loss(pack_padded_sequence(moved(g), batch.lengths, enforce_sorted=False))
+    expected = torch.autograd.grad(total / 20, list(model.parameters()))
+    monkeypatch.setattr(micro_batches, "ROOM", 2**14)
+    plain = micro_batches.backward(model, batch, lambda model, part: loop.losses(model, part, 0.5))
+    assert plain == pytest.approx(loss(sequence).item() / 20, rel=1e-12)
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_learning_rate_falls_to_zero_over_all_epochs(corpus):
+    config = Config(**SMALL | dict(LR_DECAY=True))  # 4 batches an epoch
+    dataset, rates = cache.load(config), []
+    model = classifier.build(config, np.zeros((len(dataset.vocabulary), 50), dtype=np.float32))
+    sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+    sgd.register_step_pre_hook(lambda *_: rates.append(sgd.param_groups[0]["lr"]))
+    for epoch in (1, 2, 3):
+        loop.train_epoch(model, sgd, dataset.train, config, epoch)
+    assert rates == pytest.approx([0.01 * (1 - step / 12) for step in range(12)])
 
 
 @pytest.mark.parametrize("clip", [0.0, 1e-3])
@@ -55,7 +97,7 @@ def test_gradient_norms_are_those_before_clipping(corpus, clip):
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    micro_batches.backward(model, make_batch(dataset.train, np.arange(32)), loop.loss_sum)
+    micro_batches.backward(model, make_batch(dataset.train, np.arange(32)), loop.losses)
     expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
     _, norms = loop.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
     assert norms == pytest.approx([expected], rel=1e-4)
