@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from lab import files, record
+from lab import files, machine
 from lab.config import Config
 from lab.data import cache, vectors
 from lab.data.reviews import Batch, Dataset, batches
@@ -56,7 +56,7 @@ def run(dataset: str, only: str | None = None) -> dict:
         epochs=lambda: [alone(epoch, replace(config, **shape), n_threads) for shape in SHAPES],
         grid=lambda: whole_grid(config),
     )
-    facts = record.describe_machine()
+    facts = machine.describe()
     machines = {machine["processor"]: machine for machine in speed.load()}
     if only is None:
         facts |= dict(dataset=dataset, fingerprint=prepared.fingerprint, cores=os.cpu_count())
@@ -162,7 +162,7 @@ def epoch(config: Config, n_threads: int) -> dict:
         seconds=time.perf_counter() - at,
         training_seconds=seconds,
         tokens_per_second=len(prepared.train.tokens) / seconds,
-        memory=record.peak_memory(),
+        memory=machine.peak_memory(),
     )
 
 
@@ -230,7 +230,7 @@ def whole_grid(config: Config) -> dict:
     cells = grid.configs(DATASET=config.DATASET, SEED=config.SEED)
     paths = [files.result_path(config.DATASET, cell.run_id) for cell in cells]
     results = [files.read_json(path) for path in paths if path.is_file()]
-    results = [result for result in results if result["processor"] == record.processor_name()]
+    results = [result for result in results if result["processor"] == machine.processor_name()]
     return dict(
         cells=len(results),
         of=len(paths),

@@ -2,86 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from lab import config as lab_config
-from lab import files
-from lab.errors import LabError, Stopped
+from lab import files, options
+from lab.errors import LabError
 
 
-class LabGroup(click.Group):
-    """A group that turns a ``LabError`` into one line and exit status 1."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except LabError as error:
-            click.echo(f"错误：{error}", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo(str(Stopped()), err=True)
-            sys.exit(130)
-
-
-def dataset_option(command):
-    """The data set, by its canonical name from here on."""
-    return click.option(
-        "--dataset",
-        default="aclImdb",
-        show_default=True,
-        callback=lambda _, __, value: lab_config.Config(DATASET=value).DATASET,
-        help="数据集：aclImdb或sample（内置的人造影评）。",
-    )(command)
-
-
-def data_options(command):
-    """Options of every command that reads data."""
-    command = dataset_option(command)
-    return click.option("--data-dir", help="原始数据所在的文件夹，默认为环境变量LAB_DATA或data/。")(command)
-
-
-def workers_option(command):
-    """How many configurations run at the same time."""
-    # A worker with one thread wastes nothing; more than four want more memory than a laptop has to spare.
-    cores = min(4, os.cpu_count() or 1)
-    text = "同时运行的配置数，线程平分；默认为核数，至多4。"
-    return click.option("--workers", default=cores, show_default=True, type=click.IntRange(1, 64), help=text)(command)
-
-
-def parameters_option(notebook: str):
-    """Parameters of a run, the same as those of ``notebook``."""
-    text = f"参数及其值，可重复；与{notebook}的参数相同。"
-    return click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help=text)
-
-
-def again_option(command):
-    """Train although the run is finished."""
-    return click.option("--again", is_flag=True, help="已经训练完成时重新训练。")(command)
-
-
-def cover_options(command):
-    """What the report's cover says; remembered in ``report/cover.json``."""
-    for name, text in (("date", "日期，默认为最近一次运行的日期"), ("student-id", "学号"), ("name", "姓名")):
-        command = click.option(f"--{name}", help=f"封面上的{text}；会记在report/cover.json里，下次不必再写。")(command)
-    return command
-
-
-def use_data_dir(data_dir: str | None) -> None:
-    """Make the source folder absolute: notebooks run in other working directories."""
-    if data_dir:
-        if not Path(data_dir).expanduser().is_dir():
-            raise LabError(f"没有文件夹{data_dir}（--data-dir）。请先建立它，或改用已有的文件夹。")
-        os.environ["LAB_DATA"] = data_dir
-    if os.environ.get("LAB_DATA"):
-        os.environ["LAB_DATA"] = str(files.source_dir())
-
-
-@click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=options.LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main():
     """循环神经网络实验：准备数据、训练、生成报告。"""
 
@@ -99,11 +29,11 @@ def start(arguments):
 
 
 @main.command()
-@data_options
+@options.data_options
 @click.option("--seed", default=2077, show_default=True, help="划分训练集与验证集的种子。")
 def prepare(dataset, data_dir, seed):
     """准备数据：分词、词表、编码缓存、词向量。"""
-    use_data_dir(data_dir)
+    options.use_data_dir(data_dir)
 
     from lab.data import summary
 
@@ -111,13 +41,13 @@ def prepare(dataset, data_dir, seed):
 
 
 @main.command()
-@data_options
-@parameters_option("03_train.ipynb")
-@again_option
+@options.data_options
+@options.parameters_option("03_train.ipynb")
+@options.again_option
 def train(dataset, data_dir, parameters, again):
     """训练一个配置（与03_train.ipynb相同，不经过笔记本）。"""
-    use_data_dir(data_dir)
-    config = lab_config.from_dict(_values(dataset, parameters))
+    options.use_data_dir(data_dir)
+    config = lab_config.from_dict(options.values(dataset, parameters))
 
     from lab.training import runs  # torch takes seconds to load: not before the parameters are right
 
@@ -130,13 +60,13 @@ def train(dataset, data_dir, parameters, again):
 
 
 @main.command()
-@data_options
-@parameters_option("04_language_model.ipynb")
-@again_option
+@options.data_options
+@options.parameters_option("04_language_model.ipynb")
+@options.again_option
 def lm(dataset, data_dir, parameters, again):
     """训练一个语言模型，与一元、三元语法模型比较困惑度，并写几段文字。"""
-    use_data_dir(data_dir)
-    config = lab_config.from_dict(_values(dataset, parameters), lab_config.LanguageConfig)
+    options.use_data_dir(data_dir)
+    config = lab_config.from_dict(options.values(dataset, parameters), lab_config.LanguageConfig)
 
     from lab.language import ngram, runs
 
@@ -150,30 +80,17 @@ def lm(dataset, data_dir, parameters, again):
     click.echo(f"结果文件：{files.result_path(config.DATASET, result['run_id'])}")
 
 
-def _values(dataset: str, parameters) -> dict:
-    """The parameters of a run, from its options."""
-    return {"DATASET": dataset} | {name: _value(text) for name, text in parameters}
-
-
-def _value(text: str):
-    """A parameter's value as Python would read it, else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 @main.command()
-@data_options
+@options.data_options
 @click.option("--only", help="只运行名字匹配的配置，例如'lstm-1x*'。")
 @click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
-@parameters_option("03_train.ipynb")
-@workers_option
+@options.parameters_option("03_train.ipynb")
+@options.workers_option
 @click.option("--again", is_flag=True, help="已有的结果来自别的影评、划分或词向量时，用现在的数据重新运行。")
 def grid(dataset, data_dir, only, seeds, parameters, workers, again):
     """用papermill运行实验的16个配置；已完成的跳过，中断后可继续。"""
-    use_data_dir(data_dir)
-    _grid(only, seeds, _values(dataset, parameters), workers, again)
+    options.use_data_dir(data_dir)
+    _grid(only, seeds, options.values(dataset, parameters), workers, again)
 
 
 def _grid(only, seeds, settings: dict, workers, again=False) -> None:
@@ -189,14 +106,14 @@ def _grid(only, seeds, settings: dict, workers, again=False) -> None:
 
 
 @main.command()
-@data_options
+@options.data_options
 @click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
-@workers_option
+@options.workers_option
 def controls(dataset, data_dir, seeds, workers):
     """运行对照：随机词向量的RNN与LSTM，以及不看词序的线性模型。"""
     from lab.training import grid, linear
 
-    use_data_dir(data_dir)
+    options.use_data_dir(data_dir)
     for seed in seeds:
         config = lab_config.from_dict(dict(DATASET=dataset, SEED=seed))
         path = files.result_path(config.DATASET, linear.run_id(config))
@@ -209,8 +126,8 @@ def controls(dataset, data_dir, seeds, workers):
 
 
 @main.command()
-@dataset_option
-@cover_options
+@options.dataset_option
+@options.cover_options
 def report(dataset, **cover):
     """由已有的结果文件生成报告（HTML、PDF和Word）。"""
     _report(dataset, **cover)
@@ -224,11 +141,11 @@ def _report(dataset, **cover) -> None:
 
 
 @main.command()
-@data_options
+@options.data_options
 @click.option("--only", help="只重新测量一项，例如epochs或grid。")
 def bench(dataset, data_dir, only):
     """测量性能（约20分钟，期间不要运行别的程序），写入report/results/bench.json。"""
-    use_data_dir(data_dir)
+    options.use_data_dir(data_dir)
 
     from lab import bench
     from lab.results import speed
@@ -240,12 +157,12 @@ def bench(dataset, data_dir, only):
 
 
 @main.command(name="all")
-@data_options
-@workers_option
-@cover_options
+@options.data_options
+@options.workers_option
+@options.cover_options
 def everything(dataset, data_dir, workers, **cover):
     """依次完成：准备数据、训练报告里的全部模型、生成报告。"""
-    use_data_dir(data_dir)
+    options.use_data_dir(data_dir)
 
     from lab import experiment
     from lab.data import summary
@@ -258,9 +175,26 @@ def everything(dataset, data_dir, workers, **cover):
 
 
 @main.command()
+@options.data_options
+@click.option("--seed", default=2077, show_default=True, help="随机种子。")
+def best(dataset, data_dir, seed):
+    """训练最强的分类器：先训练语言模型，再以它为起点作对抗训练；中断后可继续。"""
+    options.use_data_dir(data_dir)
+
+    from lab import experiment
+
+    result = experiment.best(dataset, seed)
+    click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")
+
+
+@main.command()
 @click.argument("text", nargs=-1)
-@dataset_option
-@click.option("--run", "run_id", help="运行名，例如lstm-1x1-100d-s2077；默认取验证损失最低的一个。")
+@options.dataset_option
+@click.option(
+    "--run",
+    "run_id",
+    help="运行名，例如lstm-1x1-100d-s2077；默认取验证损失最低的一个，还没有训练时用随项目附带的模型（shipped）。",
+)
 def predict(text, dataset, run_id):
     """用训练好的模型判断任意英文文本的情感。"""
     from lab.model import classifier
@@ -269,6 +203,38 @@ def predict(text, dataset, run_id):
     config, model, vocabulary = runs.load_run(runs.find_run(dataset, run_id))
     probability = classifier.predict(model, vocabulary, " ".join(text))
     click.echo(f"{config.run_id}：正面的概率{probability:.1%}，判为{'正面' if probability > 0.5 else '负面'}。")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@options.dataset_option
+@click.option("--run", "run_ids", multiple=True, help="运行名，可重复；默认与lab predict相同。")
+def evaluate(folder, dataset, run_ids):
+    """评估别处的影评：FOLDER里有pos与neg两个文件夹，每篇影评一个.txt文件。"""
+    from lab import outside
+    from lab.training import runs
+
+    chosen = [runs.find_run(dataset, run_id) for run_id in run_ids or [None]]
+    collection = outside.read(folder)
+    click.echo(f"{folder}：{len(collection.labels):,}篇影评，其中正面{collection.labels.sum():,}篇。")
+    for run in chosen:
+        config, model, vocabulary = runs.load_run(run)
+        for line in outside.judge(config.run_id, model, vocabulary, collection):
+            click.echo(line)
+
+
+@main.command()
+@click.argument("run_id")
+def ship(run_id):
+    """（维护者）把训练好的RUN_ID缩小后放进report/model/，随项目分发。"""
+    from lab import shipped
+    from lab.training import runs
+
+    facts = shipped.write(runs.find_run("aclImdb", run_id))
+    click.echo(
+        f"{facts['run_id']}：{facts['words']:,}个词，{facts['bytes'] / 1e6:.1f}MB；"
+        f"测试准确率{facts['shipped_accuracy']:.2%}（缩小之前{facts['accuracy']:.2%}）。"
+    )
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Result files: what one holds (a schema, checked when it is read), how bits and numbers are packed, facts of the machine.
+"""Result files: what one holds (a schema, checked when it is read), how bits and numbers are packed.
 
 Everything that ``lab.results`` shows is read through ``load``, ``summary`` or ``read``; whatever writes a result file
 builds it from the functions below. A file that was damaged or edited is refused with its name and the key.
@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
-import datetime
 import functools
-import importlib.metadata
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +98,7 @@ def passage_start(turn: int) -> int:
     return max(0, turn - PASSAGE // 2)
 
 
-# Facts about data and machine
+# Facts about the data
 
 
 def describe_data(config: Config, dataset, vector_facts: dict | None) -> dict:
@@ -114,42 +110,6 @@ def describe_data(config: Config, dataset, vector_facts: dict | None) -> dict:
         vocab_size=len(dataset.vocabulary),
         vectors=vector_facts,
     )
-
-
-def describe_machine(device=None) -> dict:
-    """Library versions, processor (or the CUDA ``device``), threads, peak memory and date of a run."""
-    import torch
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    for name in ("numpy", "scipy", "numba", "spacy", "torchtext", "rnn-lab"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    on_cuda = device is not None and device.type == "cuda"
-    return dict(
-        versions=versions,
-        processor=torch.cuda.get_device_name(device) if on_cuda else processor_name(),
-        threads=torch.get_num_threads(),
-        memory=peak_memory(),
-        finished=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    )
-
-
-def peak_memory() -> int | None:
-    """The most memory (bytes) that this process has held so far; None where the system (not Linux) does not tell."""
-    with contextlib.suppress(OSError), open("/proc/self/status", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return None
-
-
-def processor_name() -> str:
-    """The processor's model, as the system tells it."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 # The schema (JSON Schema; importing the library jsonschema takes a second, this one nothing)

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import write_vectors
 
-from lab import bench, files, record
+from lab import bench, files, machine
 from lab.cli import main
 from lab.config import Config
 from lab.errors import LabError
@@ -39,7 +39,7 @@ def test_elapsed_counts_overlaps_once_and_pauses_not():
 
 
 def test_a_grid_counts_on_the_machine_that_ran_it(corpus):
-    for run_id, processor in (("rnn-1x1-100d-s2077", record.processor_name()), ("lstm-1x1-100d-s2077", "another")):
+    for run_id, processor in (("rnn-1x1-100d-s2077", machine.processor_name()), ("lstm-1x1-100d-s2077", "another")):
         result = dict(processor=processor, seconds=60.0, memory=10**9, finished="2026-01-01T00:05:00+00:00")
         files.write_json(files.result_path("aclImdb", run_id), result)
     assert bench.whole_grid(Config()) == dict(cells=1, of=16, seconds=60.0, elapsed=60.0, memory=10**9)

@@ -53,7 +53,7 @@ def test_train_then_predict(corpus):
         (["grid", "-p", "N_LAYERS", "2"], "--only"),
         (["grid", "-p", "SEED", "1"], "--seed"),
         (["grid", "-p", "GRAD_CLAP", "1"], "GRAD_CLIP"),
-        (["predict", "A film."], "lab train"),
+        (["predict", "A film.", "--dataset", "sample"], "lab train"),
         (["report", "--dataset", "nothing"], "nothing"),
     ],
 )

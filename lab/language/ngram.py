@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lab import files, record
+from lab import files, machine, record
 from lab.config import LANGUAGE_PARAMETERS, LanguageConfig
 from lab.data import cache
 from lab.data.reviews import EOS_ID
@@ -60,7 +60,7 @@ def run(config: LanguageConfig) -> dict:
         kinds=[len(order.keys) for order in model.orders],
         discounts=[order.discount for order in model.orders],
         **{name: record.heard(text.valid, loss) for name, loss in found.items()},
-        **record.describe_machine(),
+        **machine.describe(),
         seconds=time.perf_counter() - started,
     )
     files.write_json(path, result)

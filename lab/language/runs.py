@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file
 
-from lab import files, record
+from lab import files, machine, record
 from lab.config import LanguageConfig, from_dict
 from lab.data import cache, vectors
 from lab.data.reviews import LanguageText
@@ -72,7 +72,7 @@ def _run(config: LanguageConfig, folder: Path, again: bool) -> dict:
             dict(temperature=temperature, top_k=top_k, text=generate(model, text.vocabulary, "", temperature, top_k))
             for temperature, top_k in SAMPLES
         ],
-        **record.describe_machine(device),
+        **machine.describe(device),
         seconds=spent + time.perf_counter() - started,
     )
     files.write_json(files.result_path(config.DATASET, config.run_id), result)

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from lab import files, record
+from lab import files, machine, record
 from lab.config import Config
 from lab.data import cache
 from lab.data.reviews import Reviews
@@ -79,7 +79,7 @@ def run(config: Config) -> dict:
         C=strength,
         valid=dict(loss=valid["loss"], accuracy=valid["accuracy"]),
         test=record.tested(test),
-        **record.describe_machine(),
+        **machine.describe(),
         seconds=time.perf_counter() - started,
     )
     result["versions"]["scikit-learn"] = sklearn.__version__
