@@ -57,7 +57,7 @@ def run(dataset: str, only: str | None = None) -> dict:
         grid=lambda: whole_grid(config),
     )
     facts = machine.describe()
-    machines = {machine["processor"]: machine for machine in speed.load()}
+    machines = {each["processor"]: each for each in speed.load()}
     if only is None:
         facts |= dict(dataset=dataset, fingerprint=prepared.fingerprint, cores=os.cpu_count())
         result = facts | dict(recurrence=speed.RECURRENCE, batch=BATCH, inputs=INPUTS, hidden=HIDDEN)
