@@ -177,14 +177,15 @@ def everything(dataset, data_dir, workers, **cover):
 @main.command()
 @options.data_options
 @click.option("--seed", default=2077, show_default=True, help="随机种子。")
-def best(dataset, data_dir, seed):
+@click.option("--steps", is_flag=True, help="也训练中间的各步，用来比较每一步的增益。")
+def best(dataset, data_dir, seed, steps):
     """训练最强的分类器：先训练语言模型，再以它为起点作对抗训练；中断后可继续。"""
     options.use_data_dir(data_dir)
 
-    from lab import experiment
+    from lab import experiment, recipes
 
-    result = experiment.best(dataset, seed)
-    click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")
+    for result in experiment.best(dataset, seed, recipes.STEPS[0 if steps else -1 :]):
+        click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")
 
 
 @main.command()

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections.abc import Iterable
 
-from lab import files
+from lab import files, recipes
 from lab.config import Config, LanguageConfig
 from lab.language import ngram
 from lab.language import runs as language_runs
 from lab.training import grid, linear, runs, traces
-
-# The strongest classifier, chosen on validation (seed 2077): what a language model knows, all states instead of the
-# last alone, and adversarial training (Dai & Le 2015; Johnson & Zhang 2016; Miyato et al. 2017).
-BEST_LANGUAGE = dict(MODEL_BASE="LSTM", HIDDEN_DIM=256, MAX_TOKENS=60_000_000)
-BEST = dict(
-    MODEL_BASE="LSTM",
-    HIDDEN_DIM=256,
-    POOLING="concat",
-    HEAD_DROPOUT=0.5,
-    ADVERSARIAL=1.2,
-    BATCH_SIZE=64,
-    N_EPOCHS=5,
-    LR_DECAY=True,
-)
 
 
 def run(dataset: str, seed: int, workers: int, say=print) -> list[str]:
@@ -50,18 +37,16 @@ def run(dataset: str, seed: int, workers: int, say=print) -> list[str]:
     return failures
 
 
-def best(dataset: str, seed: int) -> dict:
-    """Train the strongest classifier, a language model first; returns the classifier's result."""
-    language = LanguageConfig(DATASET=dataset, SEED=seed, **BEST_LANGUAGE)
-    ngram.run(language)
-    language_runs.run(language)
-    return runs.run(best_config(dataset, seed))
-
-
-def best_config(dataset: str, seed: int) -> Config:
-    """The configuration of the strongest classifier."""
-    language = LanguageConfig(DATASET=dataset, SEED=seed, **BEST_LANGUAGE)
-    return Config(DATASET=dataset, SEED=seed, PRETRAINED=language.run_id, **BEST)
+def best(dataset: str, seed: int, steps: Iterable[recipes.Step] = recipes.STEPS[-1:]) -> list[dict]:
+    """Train the classifiers of ``steps``, by default the strongest, each after its language model; returns their results."""
+    results = []
+    for step in steps:
+        config, language = recipes.configs(step, dataset, seed)
+        if language:
+            ngram.run(language)
+            language_runs.run(language)
+        results.append(runs.run(config))
+    return results
 
 
 def estimate(dataset: str, run_ids: list[str], workers: int) -> str:

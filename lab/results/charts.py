@@ -254,3 +254,27 @@ def ladder(groups: dict[str, list[dict]]):
     axis.set(xlabel="测试准确率（%）", ylim=(-0.6, len(names) - 0.4))
     axis.margins(x=0.08)
     return fig
+
+
+def accuracy_by_hours(runs: list[tuple[dict, float]], levels: dict[str, float]):
+    """Test accuracy against training time of (run, hours), a language model's included; ``levels`` (%) are lines of others."""
+    fig, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for base in BASES:
+        for pretrained, filled, name in ((False, "none", "只用词向量"), (True, COLORS[base], "以语言模型为起点")):
+            some = [
+                (hours, run["test"]["accuracy"] * 100)
+                for run, hours in runs
+                if (run["config"]["MODEL_BASE"], bool(run["config"]["PRETRAINED"])) == (base, pretrained)
+            ]
+            if some:
+                style = dict(edgecolors=COLORS[base], facecolors=filled, marker=MARKERS[base], linewidths=0.9)
+                axis.scatter(*zip(*some, strict=True), s=24, label=f"{base}，{name}", **style)
+    for at, (name, level) in enumerate(sorted(levels.items(), key=lambda each: each[1])):
+        axis.axhline(level, color="gray", linewidth=0.8, linestyle="--")
+        x, side = ((0.01, "left"), (0.99, "right"))[at % 2]  # neighbours may be close to each other
+        place = dict(xycoords=("axes fraction", "data"), ha=side, va="bottom", fontsize=8)
+        axis.annotate(f"{name}，{level:.2f}", (x, level), **place)
+    axis.set(xscale="log", xlabel="训练用时（小时，含语言模型）", ylabel="测试准确率（%）")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.legend(loc="lower right")
+    return fig

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lab import record
+from lab.config import LANGUAGE_PARAMETERS
 from lab.data import vectors
 from lab.results import evidence
 from lab.results.cells import pretrained_pairs
@@ -91,7 +92,13 @@ def sentence(results: list[dict]) -> str:
     for counted, runs in on_the_same_text(results):
         found.setdefault("三元语法模型", []).append(counted["trigram"]["perplexity"])
         for result in runs:
-            found.setdefault(result["config"]["MODEL_BASE"], []).append(result["valid"]["perplexity"])
+            config = result["config"]
+            name = (
+                config["MODEL_BASE"]
+                if config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
+                else f"{config['HIDDEN_DIM']}维{config['MODEL_BASE']}"
+            )
+            found.setdefault(name, []).append(result["valid"]["perplexity"])
     means = {name: float(np.mean(values)) for name, values in found.items()}
     parts = [
         f"{name}（{means[name]:.1f}{f'，{len(found[name])}个种子的均值' if len(found[name]) > 1 else ''}）"

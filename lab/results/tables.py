@@ -36,6 +36,7 @@ PUBLISHED = [
     (91.22, "NBSVM-bi", "[@wang2012]"),
     (92.76, "SA-LSTM", "[@dai2015]"),
     (94.06, "oh-2LSTMp", "[@johnson2016]"),
+    (94.09, "LSTM与虚拟对抗训练", "[@miyato2017]"),
     (95.4, "ULMFiT", "[@howard2018]"),
 ]
 

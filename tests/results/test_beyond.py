@@ -1,0 +1,59 @@
+"""The steps to the strongest classifier: which runs are whose, paired gains, the language model's time counted in."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from made import run
+
+from lab import recipes
+from lab.results import beyond, charts
+
+SPOKEN = [
+    dict(run_id=recipes.configs(step, "aclImdb", seed)[1].run_id, seconds=3600.0 * (1 + at))
+    for seed in (2077, 2078)
+    for at, step in enumerate(recipes.STEPS)
+    if step.language
+]
+
+
+def climbed(accuracies: dict[int, list[float]]) -> list[dict]:
+    """A run for each step of each seed, one point better from step to step by default."""
+    found = []
+    for seed, values in accuracies.items():
+        for step, accuracy in zip(recipes.STEPS, values, strict=False):
+            config, _ = recipes.configs(step, "aclImdb", seed)
+            found.append(run(accuracy, **config.as_dict()))
+    return found
+
+
+def test_table_pairs_each_step_with_the_one_before():
+    results = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.85], 2078: [0.80, 0.83]})
+    assert beyond.has_run(results)
+    assert not beyond.has_run(results[:4])
+    table = beyond.table(results, SPOKEN)
+    assert list(table["步骤"].str.startswith("＋")) == [False, True, True, True, True]
+    assert list(table["验证准确率"]) == ["81.00", "83.50", "84.00", "85.00", "86.00"]
+    assert list(table["测试准确率"])[2:] == ["**83.00**（n=1）", "**84.00**（n=1）", "**85.00**（n=1）"]
+    assert table["比上一步提高"][1].startswith("+2.50 [")
+    assert list(table["比上一步提高"])[2:] == ["+1.00"] * 3
+    hours = [60 / 3600, 2 + 60 / 3600, 5 + 60 / 3600, 5 + 60 / 3600, 5 + 60 / 3600]
+    assert list(table["用时（小时）"]) == pytest.approx(hours)
+
+
+def test_sentence_and_picture_follow_the_runs():
+    results = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.95]})
+    control = run(0.90)
+    assert beyond.sentence(results, [control]) == (
+        "最后一步的测试准确率为95.00%（1个种子），比不看词序的线性模型（90.00%）高5.00个百分点。"
+    )
+    assert "低1.00个百分点" in beyond.sentence(climbed({2077: [0.8, 0.8, 0.8, 0.8, 0.89]}), [control])
+    assert math.isnan(beyond.hours(results[-1], []))
+    fig = charts.accuracy_by_hours([(each, beyond.hours(each, SPOKEN)) for each in results], beyond.published())
+    [axis] = fig.axes
+    points = [tuple(point) for collection in axis.collections for point in collection.get_offsets()]
+    assert sorted(points) == pytest.approx(
+        sorted((beyond.hours(each, SPOKEN), each["test"]["accuracy"] * 100) for each in results)
+    )
+    assert sorted(line.get_ydata()[0] for line in axis.lines) == [92.76, 94.06, 94.09]
