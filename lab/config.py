@@ -237,14 +237,14 @@ def check_names(namespace: dict[str, Any], known) -> None:
     every name must be known; in any other, a capitalised name must not be nearly a parameter's. After a
     refusal, once a cell that sets parameters has run again, only the cells since then count: a corrected slip is gone.
     """
-    known = set(known)
+    known = dict.fromkeys(known)  # a set that keeps its order, for the message
     cells = [(assigned_names(cell), cell.startswith("# Parameters\n")) for cell in namespace.get("In", [])]
     cells = [(names, injected or not names.isdisjoint(known)) for names, injected in cells]
     since = cells[namespace.get("_refused_at", 0) :]
     wrong = [
         name
         for names, sets_parameters in (since if any(sets for _, sets in since) else cells)
-        for name in sorted(names - known)
+        for name in sorted(names - known.keys())
         if sets_parameters or is_slip(name, known)
     ]
     if wrong:
