@@ -175,6 +175,9 @@ def test_first_page_trains_a_model_in_two_clicks(page, desk):
     page.keyboard.press("Shift+Enter")
     page.get_by_role("button", name="用内置样例训练第一个模型").click()
     page.get_by_text(re.compile("模型lstm-1x1-100d-s2077已训练好，测试准确率")).wait_for(timeout=120_000)
+    page.locator(".jp-CodeCell .jp-InputArea-editor").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    page.get_by_text("读完时正面的概率是").wait_for(timeout=60_000)  # by the model that comes with the project
     shot(page, "first")
     assert (desk[1] / "runs" / "sample" / "results" / "lstm-1x1-100d-s2077.json").is_file()
 
