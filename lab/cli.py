@@ -83,31 +83,51 @@ def lm(dataset, data_dir, parameters, again):
 @main.command()
 @options.data_options
 @click.option("--only", help="只运行名字匹配的配置，例如'lstm-1x*'。")
-@click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
+@options.seeds_option
 @options.parameters_option("03_train.ipynb")
+@click.option("--sweep", multiple=True, metavar="NAME=V1,V2,…", help="让一个参数依次取几个值，可重复，取全部组合。")
 @options.workers_option
+@click.option(
+    "--scheduler", metavar="tcp://HOST:8786", help="在这个dask调度器的工作进程上运行（uv sync --extra cluster）。"
+)
+@click.option("--slurm", metavar="分区", help="向SLURM的这个分区申请工作进程，在它们上面运行。")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="向SLURM申请的工作进程数。")
+@click.option("--dry-run", is_flag=True, help="只列出将运行哪些配置、已完成哪些，并估计时间。")
 @click.option("--again", is_flag=True, help="已有的结果来自别的影评、划分或词向量时，用现在的数据重新运行。")
-def grid(dataset, data_dir, only, seeds, parameters, workers, again):
+def grid(dataset, data_dir, only, seeds, parameters, sweep, workers, scheduler, slurm, jobs, dry_run, again):
     """用papermill运行实验的16个配置；已完成的跳过，中断后可继续。"""
     options.use_data_dir(data_dir)
-    _grid(only, seeds, options.values(dataset, parameters), workers, again)
 
-
-def _grid(only, seeds, settings: dict, workers, again=False) -> None:
     from lab.training import grid, traces
 
+    settings = options.values(dataset, parameters)
     if "SEED" in settings:
-        raise LabError("实验表的种子请用--seed设定，可重复。")
-    cells = [cell for seed in seeds for cell in grid.configs(**settings, SEED=seed)]
-    failures = grid.run(grid.select(cells, only), workers, again)
-    traces.write(settings["DATASET"])
+        raise LabError("实验表的种子请用--seed设定，可重复，也可写成2077-2081。")
+    rows = [settings | row for row in options.product(sweep)]
+    cells = grid.select([cell for seed in seeds for row in rows for cell in grid.configs(**row, SEED=seed)], only)
+    if dry_run:
+        for config in cells:
+            done = files.result_path(config.DATASET, config.run_id).is_file()
+            click.echo(f"{'已完成' if done else '将运行'}　{config.run_id}")
+        from lab import experiment
+
+        click.echo(experiment.estimate(cells[0].DATASET, [config.run_id for config in cells], workers))
+        return
+    if scheduler or slurm:
+        from lab.training import cluster
+
+        with cluster.connected(scheduler, slurm, jobs) as client:
+            failures = cluster.run(cells, client, again)
+    else:
+        failures = grid.run(cells, workers, again)
+    traces.write(cells[0].DATASET)
     if failures:
         raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
 
 
 @main.command()
 @options.data_options
-@click.option("--seed", "seeds", multiple=True, type=int, default=[2077], show_default=True, help="随机种子，可重复。")
+@options.seeds_option
 @options.workers_option
 def controls(dataset, data_dir, seeds, workers):
     """运行对照：随机词向量的RNN与LSTM，以及不看词序的线性模型。"""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -59,6 +61,26 @@ def parameters_option(notebook: str):
     return click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help=text)
 
 
+def seeds_option(command):
+    """Seeds, single ones and ranges."""
+    text = "随机种子，可重复，也可写成2077-2081。"
+    return click.option(
+        "--seed", "seeds", multiple=True, default=["2077"], show_default=True, callback=_seeds, help=text
+    )(command)
+
+
+def _seeds(_, __, given: tuple[str, ...]) -> list[int]:
+    """The seeds that texts such as ``2077`` and ``2077-2081`` stand for, each once."""
+    found: dict[int, None] = {}
+    for text in given:
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < first + 1000:
+            raise LabError(f"--seed的值{text!r}不可用：写一个种子如2077，或一段如2077-2081（至多1000个）。")
+        found |= dict.fromkeys(range(first, last + 1))
+    return list(found)
+
+
 def again_option(command):
     """Train although the run is finished."""
     return click.option("--again", is_flag=True, help="已经训练完成时重新训练。")(command)
@@ -92,3 +114,18 @@ def value(text: str):
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def product(sweep: tuple[str, ...]) -> list[dict]:
+    """Every combination of the values in texts such as ``HIDDEN_DIM=64,128``."""
+    found = {}
+    for text in sweep:
+        name, _, given = text.partition("=")
+        if not (name and given) or name in found:
+            raise LabError(
+                f"--sweep的值{text!r}不可用：写成一个参数与几个值，例如HIDDEN_DIM=64,128；一个参数只写一次。"
+            )
+        if name in ("SEED", "DATASET"):
+            raise LabError(f"--sweep不能改变{name}。种子请用--seed，数据集请用--dataset。")
+        found[name] = [value(each.strip()) for each in given.split(",")]
+    return [dict(zip(found, row, strict=True)) for row in itertools.product(*found.values())]

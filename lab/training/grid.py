@@ -66,16 +66,12 @@ def is_finished(config: Config, data: dict) -> bool:
     return record.stands_on(files.result_path(config.DATASET, config.run_id), data)
 
 
-def run(cells: list[Config], workers: int = 1, again: bool = False) -> list[str]:
-    """Run the unfinished cells, ``workers`` at a time with the threads divided; returns the failures' texts.
+def plan(cells: list[Config], again: bool = False) -> tuple[dict[Config, dict], list[str]]:
+    """The unfinished cells with what their results will stand on, and the texts of those that have no data.
 
-    A failing cell does not stop the others. Stop the grid at any time: finished cells are never run again,
-    an unfinished one goes on from its last epoch. Results that stand on other reviews, another split or other vectors
-    are a ``LabError``, unless ``again`` has them replaced.
+    Results that stand on other reviews, another split or other vectors are a ``LabError``, unless ``again`` has them
+    replaced; so are no data at all.
     """
-    import papermill  # noqa: F401 - here, where Ctrl-C ends an import, and not first on a thread
-    import torch
-
     described: dict[tuple, dict | LabError] = {}  # once, before several kernels ask for it
     data = {}
     for config in cells:
@@ -86,13 +82,27 @@ def run(cells: list[Config], workers: int = 1, again: bool = False) -> list[str]
     if all(isinstance(found, LabError) for found in described.values()):
         raise next(iter(described.values()))
     failures = [f"{each.run_id}：{error}" for each, error in data.items() if isinstance(error, LabError)]
-    waiting = [each for each, found in data.items() if isinstance(found, dict) and not is_finished(each, found)]
+    waiting = {each: found for each, found in data.items() if isinstance(found, dict) and not is_finished(each, found)}
     stale = [each.run_id for each in waiting if files.result_path(each.DATASET, each.run_id).is_file()]
     if stale and not again:
         raise LabError(
             f"{len(stale)}个配置已有的结果来自别的影评、划分或词向量：{'、'.join(stale)}。"
             "请换回原来的数据，或加--again用现在的数据重新运行它们。"
         )
+    return waiting, failures
+
+
+def run(cells: list[Config], workers: int = 1, again: bool = False) -> list[str]:
+    """Run the unfinished cells, ``workers`` at a time with the threads divided; returns the failures' texts.
+
+    A failing cell does not stop the others. Stop the grid at any time: finished cells are never run again,
+    an unfinished one goes on from its last epoch. ``again`` and errors as in ``plan``.
+    """
+    import papermill  # noqa: F401 - here, where Ctrl-C ends an import, and not first on a thread
+    import torch
+
+    data, failures = plan(cells, again)
+    waiting = list(data)
     threads = max(1, torch.get_num_threads() // workers)  # of the cores, or of what OMP_NUM_THREADS leaves
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernels inherit it
     pool = concurrent.futures.ThreadPoolExecutor(workers, "cell")
