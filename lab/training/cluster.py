@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -49,9 +49,10 @@ def connected(
             cluster.scale(jobs=jobs)
             scheduler = cluster.scheduler_address
         try:
-            yield stack.enter_context(distributed.Client(scheduler, timeout=20))
-        except (OSError, ValueError) as error:
+            client = stack.enter_context(distributed.Client(scheduler, timeout=20))
+        except (OSError, TypeError, ValueError) as error:  # TypeError: an address with TLS, but no certificates
             raise LabError(f"连不上dask调度器{scheduler}：{error}。请检查地址、端口与证书。") from None
+        yield client
 
 
 def run(cells: list[Config], client: distributed.Client, again: bool = False) -> list[str]:
@@ -62,7 +63,7 @@ def run(cells: list[Config], client: distributed.Client, again: bool = False) ->
     """
     print(f"dask的进度页面：{client.dashboard_link}")
     ours = version()
-    for address, theirs in client.run(version).items():
+    for address, theirs in ask(client, version).items():
         if theirs != ours:
             raise LabError(f"工作进程{address}的程序是{theirs}，这里的是{ours}。请在那里换成同一份程序后重新启动它。")
     waiting, failures = grid.plan(cells, again)
@@ -92,6 +93,11 @@ def run(cells: list[Config], client: distributed.Client, again: bool = False) ->
     return failures
 
 
+def ask(client: distributed.Client, function: Callable, *arguments) -> dict:
+    """What each worker answers, by its address; one that is lost meanwhile has no say."""
+    return client.run(function, *arguments, on_error="ignore")
+
+
 def version() -> str:
     """The project's version with a hash of its code, and torch's: what has to agree between caller and worker."""
     folder = Path(__file__).parent.parent
@@ -108,7 +114,7 @@ def share(client: distributed.Client, waiting: dict[Config, dict]) -> None:
         (each.DATASET, each.SEED, each.VOCAB_SIZE, each.EMBEDDING_DIM, each.VECTORS): each for each in waiting
     }.values():
         names = [str(path.relative_to(files.home())) for path in data_files(config)]
-        has = client.run(has_files, names)
+        has = ask(client, has_files, names)
         if not has or not all(has.values()):
             client.register_plugin(
                 Data(config), name=f"rnn-lab-{hashlib.sha256(repr(names).encode()).hexdigest()[:12]}"
@@ -170,7 +176,7 @@ def train(values: dict, data: dict, theirs: str, again: bool) -> dict:
 def collect(client: distributed.Client, waiting: dict[Config, dict]) -> None:
     """Write the results that workers finished for an earlier caller."""
     asked = [(config.as_dict(), data) for config, data in waiting.items()]
-    for found in client.run(finished, asked).values():
+    for found in ask(client, finished, asked).values():
         for result in found:
             files.write_json(files.result_path(result["config"]["DATASET"], result["run_id"]), result)
 
