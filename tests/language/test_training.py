@@ -284,7 +284,7 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
     assert set(table["种子"]) == {2077}
     assert sorted(perplexity.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
         f"{name}（{value:.1f}）"
-        for name, value in zip(("三元语法模型", "LSTM", "RNN"), table["困惑度"][1:], strict=True)
+        for name, value in zip(("三元语法模型", "8维LSTM", "8维RNN"), table["困惑度"][1:], strict=True)
     )
     another = {**results[0], "config": {**results[0]["config"], "SEED": 1}}
     assert "，2个种子的均值" in perplexity.sentence([*results, another])
