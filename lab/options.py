@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from lab import config as lab_config
-from lab import files
+from lab import files, interrupts
 from lab.errors import LabError, Stopped
 
 
@@ -21,7 +21,8 @@ class LabGroup(click.Group):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with interrupts.repeated():
+                return super().invoke(ctx)
         except LabError as error:
             click.echo(f"错误：{error}", err=True)
             sys.exit(1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from lab import files, record
+from lab import files, interrupts, record
 from lab.config import Config
 from lab.data import cache
 from lab.errors import LabError
@@ -88,6 +88,7 @@ def run(cells: list[Config], client: distributed.Client, again: bool = False) ->
                 bar.set_postfix_str(config.run_id)
                 bar.update()
         except KeyboardInterrupt:
+            interrupts.heard()
             client.cancel(list(futures), force=True)
             raise
     return failures

@@ -14,7 +14,7 @@ import filelock
 import psutil
 from tqdm.auto import tqdm
 
-from lab import files, record
+from lab import files, interrupts, record
 from lab.config import Config, from_dict
 from lab.data import cache, vectors
 from lab.errors import LabError
@@ -118,6 +118,7 @@ def run(cells: list[Config], workers: int = 1, again: bool = False) -> list[str]
                     bar.set_postfix_str(running[done].run_id)
                     bar.update()
         except KeyboardInterrupt:  # which the kernels do not hear
+            interrupts.heard()
             pool.shutdown(wait=False, cancel_futures=True)
             while any(thread.name.startswith("cell") for thread in threading.enumerate()):
                 for kernel in psutil.Process().children(recursive=True):
