@@ -130,7 +130,7 @@ def grid(dataset, data_dir, only, seeds, parameters, sweep, workers, scheduler, 
 @options.seeds_option
 @options.workers_option
 def controls(dataset, data_dir, seeds, workers):
-    """运行对照：随机词向量的RNN与LSTM，以及不看词序的线性模型。"""
+    """运行对照：随机词向量的RNN与LSTM，以及线性模型。"""
     from lab.training import grid, linear
 
     options.use_data_dir(data_dir)

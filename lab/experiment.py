@@ -26,7 +26,7 @@ def run(dataset: str, seed: int, workers: int, say=print) -> list[str]:
 
     say("一、实验表的16个配置")
     failures = grid.run(cells, workers)
-    say("二、对照：不看词序的线性模型")
+    say("二、对照：线性模型")
     linear.run(plain)
     say("三、语言模型")
     ngram.run(language)

@@ -70,4 +70,4 @@ def sentence(results: list[dict], linear: list[dict]) -> str:
     if not linear:
         return f"{text}。"
     gap = (mean_accuracy(runs) - mean_accuracy(linear)) * 100
-    return f"{text}，比不看词序的线性模型（{mean_accuracy(linear):.2%}）{'高' if gap > 0 else '低'}{abs(gap):.2f}个百分点。"
+    return f"{text}，比线性模型（{mean_accuracy(linear):.2%}）{'高' if gap > 0 else '低'}{abs(gap):.2f}个百分点。"

@@ -42,7 +42,7 @@ CHECKS = {
     "states": "在真实影评的词向量上，按公式算出的各步状态与`torch.nn.RNN`最多相差",
     "bptt": "在真实影评的词向量上，手写的梯度与自动微分最多相差",
     "lstm": "手写的LSTM及其梯度与`torch.nn.LSTM`和自动微分最多相差",
-    "bound": "在每一篇影评的每一步上，RNN的梯度与上界$\\eta^{t-k}$之比最大为",
+    "bound": "在所测每篇影评的每一步上，RNN的梯度与上界$\\eta^{t-k}$之比最大为",
 }
 STAGES = {"before": "训练前", "after": "训练后"}
 GRADIENT = r"$\|\partial L_t/\partial\boldsymbol{h}_k\|\;/\;\|\partial L_t/\partial\boldsymbol{h}_t\|$"
@@ -57,7 +57,10 @@ def power(value: float) -> str:
     """A positive number in Markdown, as a power of ten where it is tiny or huge."""
     if 1e-3 <= value < 1e3:
         return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-    return f"$10^{{{math.log10(value):.1f}}}$" if value > 0 else "0"
+    if value <= 0:
+        return "0"
+    digits, exponent = f"{value:.0e}".split("e")
+    return f"${digits}\\times10^{{{int(exponent)}}}$"
 
 
 def picture(name: str):
@@ -115,7 +118,7 @@ def say_gradients(data: dict, distance: int = 50) -> str:
         for kind, found in data["networks"].items()
     ]
     return (
-        f"退回{at}步，隐藏状态的梯度在训练前、训练后是末步的多少倍：{'；'.join(parts)}。"
+        f"退回{at}步处隐藏状态的梯度范数与末步之比（训练前、训练后）：{'；'.join(parts)}。"
         f"灰色细线是RNN的上界$\\eta^{{t-k}}$。训练{data['train_steps']}步后，验证准确率依次为"
         + "、".join(f"{found['accuracy']:.1%}" for found in data["networks"].values())
     )
@@ -134,7 +137,7 @@ def say_shares(data: dict, distance: int = 20) -> str:
     parts = [f"{name(kind, data)}{found['after']['beyond'][at]:.1%}" for kind, found in data["networks"].items()]
     size = min(found["after"]["weight_gradient"] for found in data["networks"].values())
     return (
-        f"训练后，距离超过{at}步的词元在$\\partial L_t/\\partial\\boldsymbol{{U}}$里占的份额：{'，'.join(parts)}；"
+        f"训练后，距离超过{at}步的各项在$\\partial L_t/\\partial\\boldsymbol{{U}}$各项范数之和中的份额：{'，'.join(parts)}；"
         f"$\\partial L_t/\\partial\\boldsymbol{{U}}$本身没有消失，范数都不小于{size:.2g}"
     )
 
@@ -193,7 +196,7 @@ def say_distance(data: dict) -> str:
     parts = []
     for kind, found in data["accuracy"].items():
         solved = [d for d, each in zip(data["distances"], found, strict=True) if min(each) > 0.95]
-        parts.append(f"{name(kind, data)}{f'{max(solved)}步' if solved else '一个也不行'}")
+        parts.append(f"{name(kind, data)}{f'{max(solved)}步' if solved else '各距离都未学会'}")
     repeats = len(data["accuracy"]["tanh"][0])
     every = f"{repeats}次训练都" if repeats > 1 else ""
     return f"{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
@@ -233,7 +236,7 @@ def say_dynamics(data: dict) -> str:
     median = np.median(data["errors"], axis=1)
     closer = "单元越多，网络越接近这个非线性动力系统" if (np.diff(median) < 0).all() else "但误差并非逐次下降"
     return (
-        f"隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，新外力下的误差从状态标准差的{median[0]:.1%}"
+        f"隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，未参与训练的外力下，误差由状态标准差的{median[0]:.1%}"
         f"变为{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）；{closer}"
     )
 
@@ -286,6 +289,6 @@ def say_cell(data: dict) -> str:
         if "forget" in found
     ]
     return (
-        f"从末尾退回这篇影评的第一个词元，共{len(data['tokens']) - 1}步，梯度是末步的多少倍：{'，'.join(parts)}；"
+        f"从末尾退回这篇影评的第一个词元，共{len(data['tokens']) - 1}步，梯度范数与末步之比：{'，'.join(parts)}；"
         f"遗忘门的平均值：{'，'.join(gates)}"
     )

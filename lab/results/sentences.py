@@ -62,7 +62,7 @@ def verdict(row) -> str:
     if row.verdict == MISSING:
         return f"{text}，{row.pairs}对比较都还没有结果。"
     if row.verdict == evidence.NOT_COMPARABLE:
-        return f"{text}，两种维数的词向量覆盖的词元相差超过{plan.COVERAGE:.0%}，差异不能归于维数。"
+        return f"{text}：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归于维数。"
     if row.n_seeds < 2:
         text += "，各配对都只有一个种子，无法估计种子之间的波动。"
     else:
@@ -72,7 +72,7 @@ def verdict(row) -> str:
             f"以80%的功效可检出的最小差异为{row.visible * 100:.2f}个百分点。"
         )
         if row.verdict == "证据不足":
-            text += "小于它的真实差异在这些种子上很可能检验不出来，故不能据此认为没有差异。"
+            text += "真实差异若小于它，检出的概率不足80%，故不能据此认为没有差异。"
     if row.against:
         shown = [
             f"{plan.Pair(pair.better, pair.worse).label}{signed(100 * pair.difference)}（{evidence.p_text(pair.p_holm)}）"
@@ -139,7 +139,7 @@ def short(results: list[dict]) -> str:
     for each in clipped:
         text += gain(each.cell.label, "默认设置", f"取{each.label}", each.pairs)
     if left := [cell.label for cell in cells if cell not in {each.cell for each in clipped}]:
-        text += f"{'、'.join(left)}没有做过裁剪梯度的对照，原因未测。"
+        text += f"{'、'.join(left)}没有做裁剪梯度的对照，原因尚不清楚。"
     return text
 
 
@@ -151,7 +151,7 @@ def control(results: list[dict], linear: list[dict]) -> str:
     best, other = best_run(results), best_run(linear)
     found = evidence.mcnemar(record.right(other), record.right(best))
     return (
-        f"线性模型的测试准确率{other['test']['accuracy']:.2%}，{'高' if found.difference > 0 else '低'}于循环网络中"
+        f"线性模型的测试准确率{other['test']['accuracy']:.2%}，{'高' if found.difference > 0 else '低'}于实验表中"
         f"验证损失最低的`{best['run_id']}`（{best['test']['accuracy']:.2%}），相差{abs(found.difference) * 100:.2f}个百分点；"
         f"在{best['test']['n']:,}篇测试影评上，{found.n10:,}篇只有线性模型判对，{found.n01:,}篇只有循环网络判对"
         f"（精确McNemar检验，{evidence.p_text(found.p)}）。"
@@ -187,14 +187,14 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     hundred = [run for cell, seeds in table.items() if cell.dim == 100 for run in seeds.values()]
     name = "程序生成的人造" if dataset == "sample" else "aclImdb"
     lines = [
-        f"**内容**　以循环神经网络完成{name}影评的语言模型与情感分类，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
+        f"**内容**　用循环神经网络对{name}影评作情感分类与语言建模，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
         f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing(hundred)}。"
     ]
     cells = {base: list(table[base, 1, 1, 100].values()) for base in BASES}
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
     if shown:
         if linear:
-            shown.append(f"不看词序的线性模型为{mean_accuracy(linear):.2%}")
+            shown.append(f"词与相邻词对的线性模型（TF-IDF加逻辑回归，不用词向量）为{mean_accuracy(linear):.2%}")
         lines.append(f"**准确率**　100维词向量、1层单向时，测试准确率{'，'.join(shown)}。")
     groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
     if set(groups.index) - {MISSING}:
@@ -220,5 +220,5 @@ def effort(results: list[dict], spoken: list[dict]) -> str:
     text = f"各次训练用时之和：{'，'.join(parts)}。"
     if slowest:
         per_epoch = slowest["seconds"] / len(slowest["history"]) / 60
-        text += f"每轮最慢的是`{slowest['run_id']}`，平均{per_epoch:.1f}分钟。"
+        text += f"每轮用时最长的是`{slowest['run_id']}`，平均每轮{per_epoch:.1f}分钟。"
     return text

@@ -58,7 +58,7 @@ def _of(rows: list[dict], base: str) -> dict:
 
 def label(machine: dict) -> str:
     """The machine's name in tables and figures."""
-    return machine["processor"] + ("" if is_current(machine) else "（旧版）")
+    return machine["processor"] + ("" if is_current(machine) else "（旧版代码）")
 
 
 def epoch_table(machines: list[dict]) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def fit(model, optimizer, dataset: Dataset, config: Config, history: list, best:
                 seconds=time.perf_counter() - started,
             )
         )
-        if valid["loss"] <= min(past["valid_loss"] for past in history):
+        if all(valid["loss"] < past["valid_loss"] for past in history[:-1]):  # the first of equal ones
             best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         after_epoch(best)
     return best

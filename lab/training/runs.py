@@ -203,7 +203,7 @@ def find_run(dataset: str, run_id: str | None = None, language: bool = False) ->
 
     Where no classifier of real reviews was trained, and under the name "shipped", it is the one of the project.
     """
-    if run_id == "shipped" and dataset == "aclImdb":
+    if run_id == "shipped" and dataset == "aclImdb" and not language:
         return SHIPPED
     found = [path.parent for path in files.runs_dir(dataset).glob("*/model.safetensors")]
     folders = {folder.name: folder for folder in found if folder.name.startswith("lm-") == language}
@@ -218,7 +218,7 @@ def find_run(dataset: str, run_id: str | None = None, language: bool = False) ->
         for name in folders
         if (path := files.result_path(dataset, name)).is_file()
     }
-    if not losses and dataset == "aclImdb":
+    if not losses and dataset == "aclImdb" and not language:
         return SHIPPED
     if not losses:
         raise LabError(f"数据集{dataset}还没有训练好的模型。请先用{command}训练。")

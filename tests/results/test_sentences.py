@@ -15,7 +15,7 @@ def test_which_cells_fall_short_and_what_clipping_changes():
     assert "配置有1个：RNN 1-1（100维）。" in text
     assert "RNN 1-1（100维）取`GRAD_CLIP=1`，测试准确率比默认设置高8.00个百分点（只有一个种子）。" in text
     assert "原因未测" not in text
-    assert sentences.short([run(0.70)]).endswith("RNN 1-1（100维）没有做过裁剪梯度的对照，原因未测。")
+    assert sentences.short([run(0.70)]).endswith("RNN 1-1（100维）没有做裁剪梯度的对照，原因尚不清楚。")
     assert sentences.short([run(0.86, MODEL_BASE="LSTM")]) == "没有一个配置的均值比参考报告低1.0个百分点以上。"
 
 

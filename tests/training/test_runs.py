@@ -80,6 +80,18 @@ def test_adversarial_gradient_is_that_of_the_formula(corpus, monkeypatch):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
 
 
+def test_of_equal_epochs_the_first_is_kept(corpus, monkeypatch):
+    config, kept = Config(**SMALL), []
+    dataset = cache.load(config)
+    model = classifier.build(config, np.zeros((len(dataset.vocabulary), 50), dtype=np.float32))
+    found = dict(loss=0.5, accuracy=0.5)
+    monkeypatch.setattr(loop, "evaluate", lambda *_: found)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop.fit(model, sgd, dataset, config, [], {}, lambda best: kept.append(best["head.bias"].item()))
+    assert kept == [kept[0]] * 3
+    assert model.head.bias.item() != kept[0]  # the weights went on changing
+
+
 def test_learning_rate_falls_to_zero_over_all_epochs(corpus):
     config = Config(**SMALL | dict(LR_DECAY=True))  # 4 batches an epoch
     dataset, rates = cache.load(config), []
