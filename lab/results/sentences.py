@@ -186,9 +186,10 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     table = by_cell(results)
     hundred = [run for cell, seeds in table.items() if cell.dim == 100 for run in seeds.values()]
     name = "程序生成的人造" if dataset == "sample" else "aclImdb"
+    ground = f"，{standing(hundred)}" if hundred else ""
     lines = [
         f"**内容**　用循环神经网络对{name}影评作情感分类与语言建模，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
-        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练，{standing(hundred)}。"
+        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练{ground}。"
     ]
     cells = {base: list(table[base, 1, 1, 100].values()) for base in BASES}
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
