@@ -180,13 +180,16 @@ def bench(dataset, data_dir, only):
 @options.data_options
 @options.workers_option
 @options.cover_options
-def everything(dataset, data_dir, workers, **cover):
+@click.option("--fresh", is_flag=True, help="先把已有的结果文件（包括随项目附带的）移到旁边的文件夹，全部重新训练。")
+def everything(dataset, data_dir, workers, fresh, **cover):
     """依次完成：准备数据、训练报告里的全部模型、生成报告。"""
     options.use_data_dir(data_dir)
 
     from lab import experiment
     from lab.data import summary
 
+    if fresh and (kept := experiment.set_aside(dataset)):
+        click.echo(f"已有的结果文件移到了{kept}。")
     summary.prepare(dataset, 2077, click.echo)
     failures = experiment.run(dataset, 2077, workers, click.echo)
     _report(dataset, **cover)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 from collections.abc import Iterable
+from pathlib import Path
 
 from lab import files, recipes
 from lab.config import Config, LanguageConfig
@@ -35,6 +37,17 @@ def run(dataset: str, seed: int, workers: int, say=print) -> list[str]:
     failures += grid.run(others, workers)
     traces.write(dataset)
     return failures
+
+
+def set_aside(dataset: str) -> Path | None:
+    """Move the result files that came with the project, or stand on other data, to a folder beside; None without any."""
+    folder = files.results_dir(dataset)
+    if not any(folder.glob("*.json")):
+        return None
+    taken = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
+    target = next(path for path in taken if not path.exists())
+    folder.rename(target)
+    return target
 
 
 def best(dataset: str, seed: int, steps: Iterable[recipes.Step] = recipes.STEPS[-1:]) -> list[dict]:

@@ -29,3 +29,13 @@ def test_each_step_keeps_those_before():
         config, language = recipes.configs(after, "aclImdb", 2078)
         assert (config.PRETRAINED, config.SEED, language.SEED) == (language.run_id, 2078, 2078)
         assert config.HIDDEN_DIM == language.HIDDEN_DIM
+
+
+def test_results_that_came_with_the_project_are_set_aside(home):
+    assert experiment.set_aside("aclImdb") is None
+    for _ in range(2):
+        files.write_json(files.result_path("aclImdb", "data"), dict(kept=True))
+        kept = experiment.set_aside("aclImdb")
+        assert files.read_json(kept / "data.json") == dict(kept=True)
+        assert not files.results_dir("aclImdb").exists()
+    assert kept.name == "aclImdb-2"
