@@ -19,9 +19,9 @@ import copy
 import json
 import re
 import tempfile
-from html import escape
+from html import escape, unescape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from nbconvert.exporters.templateexporter import TemplateExporter
 from nbconvert.filters import strip_ansi
@@ -122,8 +122,7 @@ class LabExporter(TemplateExporter):
             if tags & NO_CELL or (bare and cell.cell_type != "code"):
                 continue
             if cell.cell_type == "markdown" and not self.exclude_markdown:
-                source = attached(cell.source, cell.get("attachments", {}))
-                add("text", "html", from_markdown(source, kept))
+                add("text", "html", attached(from_markdown(cell.source, kept), cell.get("attachments", {})))
             if cell.cell_type == "raw" and not self.exclude_raw and cell.source.strip():
                 if shown := raw_cell(cell, kept):
                     add("text", *shown)
@@ -282,13 +281,15 @@ def joined(content) -> str:
     return "".join(content) if isinstance(content, list) else str(content)
 
 
-def attached(source: str, attachments: dict) -> str:
-    """Replace references to a cell's attachments by the pictures themselves."""
-    for name, data in attachments.items():
-        mime, content = next(iter(data.items()))
-        for written in (name, quote(name)):
-            source = source.replace(f"(attachment:{written})", f"(data:{mime};base64,{joined(content)})")
-    return source
+def attached(page: str, attachments: dict) -> str:
+    """Replace the addresses of a cell's attachments by the pictures themselves; an unknown one stays."""
+
+    def picture(address: re.Match) -> str:
+        for mime, content in attachments.get(unquote(unescape(address[1])), {}).items():
+            return f"data:{mime};base64,{joined(content)}"
+        return address[0]
+
+    return re.sub(r'(?<=(?:src|ref)=")attachment:([^"]*)', picture, page)
 
 
 def terminal(content: str) -> str:

@@ -7,7 +7,7 @@ import sys
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_output, new_raw_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
 from reading import notebook, page, pdf, picture, shown, words
 from traitlets.config import Config
 
@@ -55,6 +55,30 @@ def test_a_picture_is_the_best_form(kind, mime):
     cell = shown({mime: "x", f"image/{kind}": picture(kind), "text/html": "<script>x</script>"})
     assert page(cell).find("img")["src"].startswith(f"data:image/{kind};base64,")
     assert [image for each in pdf(cell).pages for image in each.images]
+
+
+ATTACHED = [  # a file's name, and a reference to it
+    ("image.png", "![](attachment:image.png)"),
+    ("image.png", '<img src="attachment:image.png" width="300"/>'),
+    ("image.png", '![](attachment:image.png "题")'),
+    ("image.png", "![][p]\n\n[p]: attachment:image.png"),
+    ("a b.png", "![](<attachment:a b.png>)"),
+    ("图&.png", "![](attachment:%E5%9B%BE&.png)"),
+]
+
+
+@pytest.mark.parametrize(("name", "source"), ATTACHED)
+@pytest.mark.parametrize("export", [page, pdf])
+def test_an_attached_picture_is_shown_however_it_is_referred_to(export, name, source):
+    cell = new_markdown_cell(source, attachments={name: {"image/png": picture()}})
+    file = export("字", cell)
+    assert file.find("img")["src"].startswith("data:") if export is page else file.pages[-1].images
+
+
+@pytest.mark.parametrize("attachments", [{}, {"x.png": {}}])
+def test_a_missing_attachment_is_named(attachments):
+    with pytest.raises(LabError, match=r"第2个单元格的图片attachment:x\.png"):
+        page("字", new_markdown_cell("![](attachment:x.png)", attachments=attachments))
 
 
 def stream(name: str, *texts: str):
