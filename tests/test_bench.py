@@ -74,7 +74,7 @@ def test_whole_run(corpus, monkeypatch):
     assert machines == [found, other]
     assert speed.epoch_table(machines)["处理器"].tolist() == [found["processor"]] * 2 + ["another"] * 2
     monkeypatch.setattr(speed, "RECURRENCE", speed.RECURRENCE + 1)  # as if it had been written anew since
-    assert speed.epoch_table(machines)["处理器"].iloc[-1] == "another（旧版）"
+    assert speed.epoch_table(machines)["处理器"].iloc[-1] == "another（旧版代码）"
     with pytest.raises(LabError, match="lab bench"):
         bench.run("aclImdb", only="grid")
     assert not speed.table(machines).isna().any(axis=None)
