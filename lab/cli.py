@@ -121,8 +121,7 @@ def grid(dataset, data_dir, only, seeds, parameters, sweep, workers, scheduler, 
     else:
         failures = grid.run(cells, workers, again)
     traces.write(cells[0].DATASET)
-    if failures:
-        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
+    options.refuse(failures)
 
 
 @main.command()
@@ -141,8 +140,7 @@ def controls(dataset, data_dir, seeds, workers):
             result = linear.run(config)
             click.echo(f"{result['run_id']}：测试准确率{result['test']['accuracy']:.2%}。")
     failures = grid.run([cell for seed in seeds for cell in grid.controls(DATASET=dataset, SEED=seed)], workers)
-    if failures:
-        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
+    options.refuse(failures)
 
 
 @main.command()
@@ -193,8 +191,7 @@ def everything(dataset, data_dir, workers, fresh, **cover):
     summary.prepare(dataset, 2077, click.echo)
     failures = experiment.run(dataset, 2077, workers, click.echo)
     _report(dataset, **cover)
-    if failures:
-        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
+    options.refuse(failures)
 
 
 @main.command()

@@ -104,6 +104,12 @@ def use_data_dir(data_dir: str | None) -> None:
         os.environ["LAB_DATA"] = str(files.source_dir())
 
 
+def refuse(failures: list[str]) -> None:
+    """``LabError`` with the texts of the configurations that failed, if any did."""
+    if failures:
+        raise LabError(f"{len(failures)}个配置失败：{'；'.join(failures)}")
+
+
 def values(dataset: str, parameters) -> dict:
     """The parameters of a run, from its options."""
     return {"DATASET": dataset} | {name: value(text) for name, text in parameters}

@@ -68,7 +68,7 @@ def judge(run_id: str, model, vocabulary: list[str], collection: Collection) -> 
         f"{run_id}：准确率{found['accuracy']:.1%}（95%置信区间{low:.1%}到{high:.1%}），交叉熵{found['loss']:.3f}，"
         f"期望校准误差{error:.3f}，Brier分数{brier:.3f}；认识其中{(reviews.tokens != 1).mean():.1%}的词元。"
     ]
-    place = np.minimum((probability * N_BINS).astype(int), N_BINS - 1)
+    place = evidence.probability_bins(probability, N_BINS)
     for at in range(N_BINS):
         if n := int((place == at).sum()):
             lines.append(

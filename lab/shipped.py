@@ -33,17 +33,16 @@ def write(run: Path) -> dict:
     rows = weights.pop("embedding.weight")
     room = LIMIT - sum(value.nbytes for value in weights.values()) - 20_000  # names, configuration and facts
     sizes = np.array([rows[0].nbytes + len(word.encode()) + 1 for word in vocabulary])
-    kept = np.arange(len(vocabulary))[np.cumsum(sizes) <= room]  # words stand by falling frequency
-    weights["embedding.weight"] = rows[: len(kept)].clone()
+    n = int((np.cumsum(sizes) <= room).sum())  # words stand by falling frequency
+    weights["embedding.weight"] = rows[:n].clone()
 
-    words = vocabulary[: len(kept)]
-    known = dataclasses.replace(dataset.test, tokens=np.where(dataset.test.tokens < len(kept), dataset.test.tokens, 1))
+    known = dataclasses.replace(dataset.test, tokens=np.where(dataset.test.tokens < n, dataset.test.tokens, 1))
     folder = runs.SHIPPED
-    runs.save_weights(folder, config, weights, words)
+    runs.save_weights(folder, config, weights, vocabulary[:n])
     _, model, _ = runs.load_run(folder)
     facts = dict(
         run_id=config.run_id,
-        words=len(words),
+        words=n,
         bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != "facts.json"),
         data=result["data"],
         accuracy=result["test"]["accuracy"],

@@ -55,7 +55,8 @@ def backward(model, batch: Batch, losses: Callable) -> float:
         for place, loss in enumerate(losses(model, part)):
             loss = loss / len(batch.index)
             loss.backward()
-            total += loss.item() if place == 0 else 0.0
+            if place == 0:
+                total += loss.item()
         dense += words.grad
         words.grad = None
     words.grad = dense

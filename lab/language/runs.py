@@ -54,8 +54,10 @@ def _run(config: LanguageConfig, folder: Path, again: bool) -> dict:
 
     training.fit(model, adam, text, config, history, states if kept else None, checkpoint)
     losses = training.losses(model, text.valid, progress=True)
+    other_way = {}
     if config.BIDIRECTIONAL:
-        reverse = float(training.losses(model, training.mirrored(text.valid), progress=True, reverse=True).mean())
+        mirrored = training.losses(model, training.mirrored(text.valid), progress=True, reverse=True)
+        other_way = dict(reverse_perplexity=training.perplexity(mirrored))
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     save_weights(folder, config, weights, text.vocabulary)
     result = dict(
@@ -67,7 +69,7 @@ def _run(config: LanguageConfig, folder: Path, again: bool) -> dict:
         history=history,
         n_weights=sum(weight.numel() for weight in model.parameters()),
         valid=record.heard(text.valid, losses),
-        **(dict(reverse_perplexity=training.perplexity(reverse)) if config.BIDIRECTIONAL else {}),
+        **other_way,
         samples=[
             dict(temperature=temperature, top_k=top_k, text=generate(model, text.vocabulary, "", temperature, top_k))
             for temperature, top_k in SAMPLES

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn
 
 from lab.export.figures import COLORS, LINES, MARKERS
-from lab.results import speed
+from lab.results import evidence, speed
 from lab.results.cells import BASES, REFERENCE, by_cell, mean_accuracy
 
 
@@ -107,7 +107,7 @@ def accuracy_by_length(table: pd.DataFrame):
 def calibration(labels: np.ndarray, probability: np.ndarray, n_bins: int = 10):
     """Reliability diagram: how often reviews judged positive with a probability are positive."""
     fig, (axis, below) = plt.subplots(2, 1, figsize=(4.2, 4.2), sharex=True, height_ratios=(3, 1), layout="constrained")
-    place = np.minimum((probability * n_bins).astype(int), n_bins - 1)
+    place = evidence.probability_bins(probability, n_bins)
     counts = np.bincount(place, minlength=n_bins)
     some = counts > 0
     mean = np.bincount(place, probability, n_bins)[some] / counts[some]

@@ -25,6 +25,11 @@ def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def probability_bins(probability: np.ndarray, n: int) -> np.ndarray:
+    """Which of ``n`` bins of equal width each probability is in (N,); 1 belongs to the last."""
+    return np.minimum((probability * n).astype(int), n - 1)
+
+
 def interval(result: dict) -> tuple[float, float]:
     """95 % Wilson interval of a run's test accuracy."""
     n = result["test"]["n"]

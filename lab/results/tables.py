@@ -310,7 +310,7 @@ def confusion_matrix(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
 
 def calibration(labels: np.ndarray, probability: np.ndarray, n_bins: int = 10) -> tuple[float, float]:
     """Expected calibration error over bins of equal width (Naeini et al. 2015), and the Brier score."""
-    bins = np.minimum((probability * n_bins).astype(int), n_bins - 1)
+    bins = evidence.probability_bins(probability, n_bins)
     error = sum(
         abs(probability[bins == at].mean() - labels[bins == at].mean()) * (bins == at).mean() for at in set(bins)
     )

@@ -27,6 +27,7 @@ JOB = dict(cores=1, processes=1, memory="4GB", walltime="24:00:00")  # what a wo
 
 try:
     import distributed
+    from dask.base import tokenize
 except ImportError:
     distributed = None
 
@@ -70,10 +71,10 @@ def run(cells: list[Config], client: distributed.Client, again: bool = False) ->
     share(client, waiting)
     if not again:
         collect(client, waiting)
-    waiting = {config: data for config, data in waiting.items() if again or not grid.is_finished(config, data)}
+    waiting = {config: data for config, data in waiting.items() if not grid.is_finished(config, data)}
     futures = {}
     for config, data in waiting.items():
-        key = f"{config.run_id}-{hashlib.sha256(repr(data).encode()).hexdigest()[:8]}"
+        key = f"{config.run_id}-{tokenize(data)}"
         future = client.submit(train, config.as_dict(), data, ours, again, key=key, retries=RETRIES)
         distributed.fire_and_forget(future)  # where the caller is lost, it goes on; the next one finds it under its key
         futures[future] = config
@@ -114,12 +115,10 @@ def share(client: distributed.Client, waiting: dict[Config, dict]) -> None:
     for config in {
         (each.DATASET, each.SEED, each.VOCAB_SIZE, each.EMBEDDING_DIM, each.VECTORS): each for each in waiting
     }.values():
-        names = [str(path.relative_to(files.home())) for path in data_files(config)]
-        has = ask(client, has_files, names)
+        paths = {str(path.relative_to(files.home())): path for path in data_files(config)}
+        has = ask(client, has_files, list(paths))
         if not has or not all(has.values()):
-            client.register_plugin(
-                Data(config), name=f"rnn-lab-{hashlib.sha256(repr(names).encode()).hexdigest()[:12]}"
-            )
+            client.register_plugin(Data(paths), name=f"rnn-lab-{tokenize(list(paths))}")
 
 
 def data_files(config: Config) -> list[Path]:
@@ -137,8 +136,9 @@ def has_files(names: list[str]) -> bool:
 class Data(distributed.WorkerPlugin if distributed else object):
     """Prepared data that a worker writes into its cache when it starts or meets them first."""
 
-    def __init__(self, config: Config):
-        self.content = {str(path.relative_to(files.home())): path.read_bytes() for path in data_files(config)}
+    def __init__(self, paths: dict[str, Path]):
+        """``paths``: the caller's files by their names below ``LAB_HOME``."""
+        self.content = {name: path.read_bytes() for name, path in paths.items()}
 
     def setup(self, worker) -> None:
         """Write the files that are missing: a folder whole or not at all."""

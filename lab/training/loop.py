@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import random
@@ -65,7 +66,7 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) 
                 left = 1 - (epoch - 1 + len(norms) / steps) / config.N_EPOCHS
                 optimizer.param_groups[0]["lr"] = config.LEARNING_RATE * left
             # loss.backward() of the batch's mean loss, a part at a time
-            loss = backward(model, batch, lambda model, part: losses(model, part, config.ADVERSARIAL))
+            loss = backward(model, batch, functools.partial(losses, norm=config.ADVERSARIAL))
             limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
             norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
             if not np.isfinite(loss + norms[-1]):

@@ -34,7 +34,8 @@ class Place:
 
     def __init__(self, folder, environment=None):
         self.folder, self.environment, self.processes, self.names = folder, environment or {}, [], []
-        self.mark, self.net = f"lab{os.getpid() % 10000}x{next(self.number)}", f"10.77.{next(self.number)}"
+        number = next(self.number)
+        self.mark, self.net = f"lab{os.getpid() % 10000}x{number}", f"10.77.{number}"
         self.apart = network("link", "add", self.mark, "type", "bridge")
         address = f"{self.net}.1" if self.apart else "127.0.0.1"
         if self.apart:
@@ -92,9 +93,8 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path):
-    made = Place(tmp_path)
-    yield made
-    made.close()
+    with contextlib.closing(Place(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +145,14 @@ def test_without_the_certificate_nobody_is_let_in(tmp_path):
     tls[f"{option}TLS__CA_FILE"] = str(tmp_path / "cert")
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         tls |= {f"{option}TLS__{role}__{name.upper()}": str(tmp_path / name) for name in ("cert", "key")}
-    place = Place(tmp_path, tls)
-    try:
+    with contextlib.closing(Place(tmp_path, tls)) as place:
         place.worker(3, environment={})
         caller = place.ask()
         assert caller.wait(180) == 0, caller.stderr.read()
-        assert {home: bool(place.results(home)) for home in ("worker1", "worker2", "worker3")}["worker3"] is False
+        assert not place.results("worker3")
         assert "TLS" in (tmp_path / "worker3.log").read_text()
         place.environment = {}
         bare = place.ask("--again")
         said = bare.communicate(timeout=120)[1]
         assert bare.returncode == 1
         assert said.splitlines()[-1].startswith("错误：连不上dask调度器tls://")
-    finally:
-        place.close()
