@@ -8,10 +8,11 @@ import sys
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
-from reading import notebook, page, pdf, picture, shown, words
+from reading import notebook, page, pdf, picture, shown, squeeze, words
 from traitlets.config import Config
 
 from lab.errors import LabError
+from lab.export.exporters import LabHTMLExporter
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="5" height="5"/></svg>'
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -99,6 +100,31 @@ def test_of_stderr_only_progress_bars_are_dropped(export):
     assert "二" in text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "epoch 3 | acc 85% | loss 0.31 | lr 0.001",
+        "进度50% | 甲 | 乙",
+        "[12:30<- 现在]",
+        "读了12it [03:20] 之后",
+        "2024 [12:30, 完]",
+    ],
+)
+def test_a_line_of_stderr_that_only_looks_like_a_bar_stays(line):
+    assert squeeze(line) in words(page(stream("stderr", f"{line}\n")))
+
+
+def test_bars_of_every_make_are_dropped():
+    bars = [
+        "分词: 45%|####5     | 9/20 [00:01<00:02, 5.0篇/s]",
+        "0篇 [00:00, ?篇/s]",
+        "1.5MB [00:03, 2.1MB/s]",
+        "100%|██████████| 3/3 [1:00:01<?, ?it/s, loss=0.3]",
+        " 10%|█         |",
+    ]
+    assert words(page(stream("stderr", "\n".join([*bars, "中"]))).find("main")) == "中"
+
+
 def test_errors_keep_name_and_message():
     error = new_output("error", ename="ValueError", evalue="\x1b[31m坏值\x1b[0m", traceback=["长"])
     for file in (page(new_code_cell("1", outputs=[error])), pdf(new_code_cell("1", outputs=[error]))):
@@ -112,6 +138,42 @@ def test_errors_keep_name_and_message():
 def test_a_broken_picture_is_refused_with_its_cell(export, data):
     with pytest.raises(LabError, match="第2个单元格"):
         export("好", shown(data))
+
+
+@pytest.mark.parametrize("lab", ["x", {"kind": "图"}, {"kind": "图", "caption": None, "label": ""}])
+def test_a_damaged_caption_is_refused_with_its_cell(lab):
+    with pytest.raises(LabError, match="第2个单元格"):
+        page("好", shown({"text/plain": "x"}, lab=lab))
+
+
+def test_signs_that_stand_for_formulas_inside_are_no_formula_in_a_listing():
+    cell = new_code_cell("'\uf8f00\uf8f1甲'", outputs=[new_output("stream", name="stdout", text="\uf8f09\uf8f1乙")])
+    assert words(page("$x$", cell).find("main")) == "x代码'甲'乙"
+
+
+def test_a_broken_notebook_is_one_line(tmp_path):
+    whole = nbformat.writes(notebook("好"))
+    broken = {
+        "half": whole[:80].encode(),
+        "empty": b"",
+        "merged": f"<<<<<<< HEAD\n{whole}".encode(),
+        "utf16": whole.encode("utf-16"),
+        "list": b"[]",
+        "v9": whole.replace('"nbformat": 4', '"nbformat": 9').encode(),
+        "cell": whole.replace('"cell_type": "markdown"', '"cell_type": "heading"').encode(),
+    }
+    for name, content in broken.items():
+        (tmp_path / f"{name}.ipynb").write_bytes(content)
+        with pytest.raises(LabError, match=f"文件{name}.ipynb不是完整的笔记本") as caught:
+            LabHTMLExporter().from_filename(tmp_path / f"{name}.ipynb")
+        assert "\n" not in str(caught.value)
+    (tmp_path / "bom.ipynb").write_text(whole, encoding="utf-8-sig")
+    assert "好" in LabHTMLExporter().from_filename(tmp_path / "bom.ipynb")[0]
+    command = [sys.executable, "-m", "nbconvert", "--to", "lab_html", "merged.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("错误：文件merged.ipynb不是完整的笔记本")
 
 
 def test_raw_cells_by_their_format():
