@@ -26,7 +26,8 @@ CODE = re.compile(
 )
 TAG = re.compile(
     r"<!--.*?-->|<(?P<raw>script|style|svg|math)\b.*?</(?P=raw)\s*>"
-    r"|(?<!\\)<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)(?P<rest>(?:\s[^<>]*)?/?)>",
+    r"|(?<!\\)<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)"
+    r"(?P<rest>(?:\s(?:=\s*(?:\"[^\"]*\"|'[^']*')|=(?!\s*[\"'])|[^<>=])*)?/?)>",
     re.DOTALL | re.IGNORECASE,
 )
 CITATION = re.compile(r"(?<![\\\]])\[(@[\w:.-]*\w(?:; ?@[\w:.-]*\w)*)\](?![(\[:])")
@@ -34,6 +35,10 @@ TAGS = {*HTML_TAGS, "main", "svg", "math", "center", "font", "tt", "big", "strik
 # Tags that may stand without a partner; any other one is markup only with its partner or an attribute.
 ALONE = {*HTML_TAGS_BLOCK_LEVEL, "br", "hr", "wbr", "tr", "td", "th", "thead", "tbody", "tfoot", "caption", "colgroup"}
 ALONE |= {"option", "rt", "rp", "html", "head", "body", "center"}
+# Attributes without a value: with nothing else a tag is markup, where any other word makes it text (<b and c>).
+FLAGS = set(
+    "allowfullscreen autoplay checked controls disabled hidden loop muted open readonly required reversed".split()
+)
 MARKER = re.compile("\uf8f0(\\d+)\uf8f1")
 HIDDEN = ["script", "style", "template", "noscript", "head"]
 MEDIA = {
@@ -143,7 +148,8 @@ def literal_tags(source: str, mask=mask) -> list[re.Match]:
 
     def is_markup(tag) -> bool:
         name, rest = tag["name"].lower(), tag["rest"].strip(" /\n")
-        return name in ALONE or (name in TAGS and "=" in rest) or (name in paired and not rest)
+        flags = FLAGS.issuperset(rest.lower().split())
+        return name in ALONE or (name in TAGS and ("=" in rest or (rest and flags))) or (name in paired and not rest)
 
     return [tag for tag in tags if not is_markup(tag)]
 
