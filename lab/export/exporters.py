@@ -33,6 +33,7 @@ from lab.export.nodes import elements, plain_text, text
 from lab.export.numbers import cite
 from lab.export.outputs import attached, output_text, printable, raw_cell
 from lab.export.pictures import PICTURES
+from lab.export.tex import share_macros
 from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, run_pandoc, typeset
 from lab.export.tree import document
 
@@ -138,6 +139,7 @@ class LabExporter(TemplateExporter):
                     raise LabError(f"第{number}个单元格有一个输出损坏，不能读取：请重新运行这个单元格。") from None
                 if shown:
                     add("output", *shown)
+        share_macros([element for _, element in kept if element["t"] == "Math"])
         return parts, kept, media
 
 

@@ -15,6 +15,8 @@ from bs4 import BeautifulSoup, Comment, Doctype
 from bs4.element import PreformattedString
 from markdown_it import MarkdownIt
 
+from lab.export.tex import readable
+
 # JupyterLab: packages/rendermime/src/latex.ts. A formula holds no empty line, its braces balance.
 OPENING = re.compile(r"\\[{}$]|(\$\$?|\\begin\{[a-z]*\*?\}|\\\\[(\[])", re.IGNORECASE)
 OPENING_HTML = re.compile(r"\\[{}$]|(\$\$?|\\begin\{[a-z]*\*?\}|\\[(\[])", re.IGNORECASE)  # MathJax reads the page
@@ -126,7 +128,7 @@ def formula_end(source: str, place: int, opening: str) -> int | None:
 def math(content: str, opening: str) -> dict | None:
     """A formula as pandoc element; None for one without content."""
     label = re.search(r"\\label\{([^{}]*)\}", content)
-    content = re.sub(r"\\label\{[^{}]*\}", "", content).strip()
+    content = readable(re.sub(r"\\label\{[^{}]*\}", "", content)).strip()
     content = re.sub(
         r"\\tag(\*?)\{([^{}]*)\}", lambda tag: rf"\qquad\text{{{tag[2] if tag[1] else f'({tag[2]})'}}}", content
     )
