@@ -31,6 +31,8 @@ CHANGES = (
     (rf"\\vphantom\s*{BRACED}", ""),
     (rf"\\smash\s*(?:\[\w\])?\s*({BRACED})", r"\1"),
     (rf"\\textcolor\s*(\{{[^{{}}]*\}})\s*({BRACED})", r"{\\color\1\2}"),
+    # of which pandoc makes the bars of a Vmatrix
+    (r"\\begin\{vmatrix\}(.*?)\\end\{vmatrix\}", r"\\left|\\begin{matrix}\1\\end{matrix}\\right|"),
     (rf"\\def\s*(\\[A-Za-z]+)\s*({BRACED})", r"\\newcommand{\1}\2"),
 )
 SWITCH = re.compile(r"\\(rm|bf|it|cal|tt|sf|over)(?![A-Za-z])\s*")
@@ -45,7 +47,7 @@ def readable(content: str) -> str:
     content = COMMENT.sub(lambda found: re.sub(r"(?<!\\)%", r"\\%", found[1] or ""), content)
     content = COMMAND.sub(lambda found: f"\\{RENAMED[found[1]]} " if found[1] in RENAMED else "", content)
     for pattern, change in CHANGES:
-        content = re.sub(pattern, change, content)
+        content = re.sub(pattern, change, content, flags=re.DOTALL)
     while switch := SWITCH.search(content):  # holds for the rest of its group; a fraction for the whole of it
         start, end = group(content, switch.start())
         before, after = content[start : switch.start()], content[switch.end() : end]

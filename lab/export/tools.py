@@ -77,10 +77,14 @@ def typeset(source: str, media: dict[str, bytes]) -> bytes:
 def mend(source: str) -> str:
     r"""Correct what pandoc 3.9 writes for formulas and Typst 0.15 does not take; more of it stands in the template.
 
-    The circled operators (``\odot``, …) have new names (jgm/pandoc#11591, jgm/texmath#287); the spaces ``\;`` and ``\!``
+    The circled operators (``\odot``, …) and double brackets have new names (jgm/pandoc#11591, jgm/texmath#287), the bars
+    of a ``Vmatrix`` are one character; the spaces ``\;`` and ``\!``
     come as whole numbers of em, rounded down.
     """
     source = re.sub(r"\b(dot|times|minus|dash)\.circle\b", r"\1.o", source)
+    source = re.sub(r"\bbracket\.([lr])\.double\b", r"bracket.\1.stroked", source).replace(
+        'mat(delim: "||"', 'mat(delim: "‖"'
+    )
     return source.replace("#h(0em)", "thick").replace("#h(-1em)", "#h(-0.167em)")
 
 

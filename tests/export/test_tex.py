@@ -22,6 +22,9 @@ FORMULAS = [  # a formula, what is read of it
     (r"$a\thinspace b\negthinspace c\thickspace d\space e$", "abcde"),
     (r"$\smash{x}\vphantom{\frac{a}{b}}+\large y\strut$", "x+y"),
     (r"$\fbox{z}$", "z"),
+    (r"$\begin{vmatrix}a&b\end{vmatrix}$", "|ab|"),
+    (r"$\begin{Vmatrix}a\end{Vmatrix}$", "‖a‖"),
+    (r"$\llbracket a\rrbracket$", "⟦a⟧"),
     (r"$\def\R{\mathbb{R}}\R^n$", "Rn"),
 ]
 
