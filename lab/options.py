@@ -17,7 +17,21 @@ from lab.errors import LabError, Stopped
 
 
 class LabGroup(click.Group):
-    """A group that turns a ``LabError`` into one line and exit status 1."""
+    """A group that turns a ``LabError`` into one line and exit status 1, a call that is wrong into one and 2."""
+
+    def main(self, *args, standalone_mode=True, **kwargs):
+        try:
+            return super().main(*args, standalone_mode=False, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help())
+            sys.exit(2)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "lab"
+            click.echo(f"错误：{_wrong(error)}可用的写法见uv run {command} --help。", err=True)
+            sys.exit(2)
+        except click.Abort:
+            sys.exit(1)
 
     def invoke(self, ctx):
         try:
@@ -29,6 +43,24 @@ class LabGroup(click.Group):
         except KeyboardInterrupt:
             click.echo(str(Stopped()), err=True)
             sys.exit(130)
+
+
+def _wrong(error: click.ClickException) -> str:
+    """A Chinese sentence for what click says in English of a wrong call."""
+    name = error.param.opts[-1] if getattr(error, "param", None) else getattr(error, "option_name", "")
+    close = "、".join(getattr(error, "possibilities", None) or ())
+    hint = f"是不是想写{close}？" if close else ""
+    if isinstance(error, click.exceptions.NoSuchCommand):
+        return f"没有命令{error.command_name}。{hint}"
+    if isinstance(error, click.NoSuchOption):
+        return f"没有选项{name}。{hint}"
+    if isinstance(error, click.MissingParameter):
+        return f"缺少{name}。"
+    if isinstance(error, click.BadOptionUsage):
+        return f"选项{name}后面缺少值，或值太多。"
+    if isinstance(error, click.BadParameter):
+        return f"{name}的值不可用（{error.message.rstrip('.')}）。"
+    return f"写法有误（{error.message.rstrip('.')}）。"
 
 
 def dataset_option(command):
@@ -96,8 +128,8 @@ def cover_options(command):
 
 def use_data_dir(data_dir: str | None) -> None:
     """Make the source folder absolute: notebooks run in other working directories."""
-    if data_dir:
-        if not Path(data_dir).expanduser().is_dir():
+    if data_dir is not None:
+        if not data_dir or not Path(data_dir).expanduser().is_dir():
             raise LabError(f"没有文件夹{data_dir}（--data-dir）。请先建立它，或改用已有的文件夹。")
         os.environ["LAB_DATA"] = data_dir
     if os.environ.get("LAB_DATA"):
@@ -111,7 +143,10 @@ def refuse(failures: list[str]) -> None:
 
 
 def values(dataset: str, parameters) -> dict:
-    """The parameters of a run, from its options."""
+    """The parameters of a run, from its options, each given once."""
+    names = [name for name, _ in parameters]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise LabError(f"参数{twice[0]}写了不止一次。请只留一个值，或用uv run lab grid --sweep依次取几个值。")
     return {"DATASET": dataset} | {name: value(text) for name, text in parameters}
 
 

@@ -55,6 +55,14 @@ def test_train_then_predict(corpus):
         (["grid", "-p", "GRAD_CLAP", "1"], "GRAD_CLIP"),
         (["predict", "A film.", "--dataset", "sample"], "lab train"),
         (["report", "--dataset", "nothing"], "nothing"),
+        (["prepare", "--data-dir", ""], "--data-dir"),
+        (["train", "-p", "N_LAYERS", "2", "-p", "N_LAYERS", "3"], "参数N_LAYERS写了不止一次"),
+        (["trian"], "没有命令trian。"),
+        (["train", "--agian"], "没有选项--agian。是不是想写--again？"),
+        (["train", "-p", "N_LAYERS"], "选项-p后面缺少值"),
+        (["train", "N_LAYERS=2"], "N_LAYERS=2"),
+        (["grid", "--workers", "two"], "--workers的值不可用"),
+        (["evaluate"], "缺少folder"),
     ],
 )
 def test_errors_are_one_chinese_line(corpus, arguments, reason):
