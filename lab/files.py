@@ -26,7 +26,17 @@ BASE = Path.home() / "rnn-lab" if PROJECT == CARRIED else PROJECT
 
 def home() -> Path:
     """Folder below which cache, runs and results are written."""
-    return Path(os.environ.get("LAB_HOME") or BASE).expanduser().resolve()
+    return expanded(os.environ.get("LAB_HOME") or BASE).resolve()
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with its ``~`` replaced; ``LabError`` where it names a user who is not here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise LabError(
+            f"路径{path}里的~没有对应的用户。请写出完整的路径（环境变量LAB_DATA、LAB_HOME或--data-dir）。"
+        ) from None
 
 
 def source_dir() -> Path:
@@ -35,7 +45,7 @@ def source_dir() -> Path:
     Raises ``LabError`` where ``LAB_DATA`` names no folder.
     """
     given = os.environ.get("LAB_DATA")
-    folder = Path(given or BASE / "data").expanduser()
+    folder = expanded(given or BASE / "data")
     if not folder.is_absolute() and not folder.exists() and (BASE / folder).exists():
         folder = BASE / folder
     if given and not folder.is_dir():

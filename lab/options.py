@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import sys
-from pathlib import Path
 
 import click
 
@@ -129,7 +128,7 @@ def cover_options(command):
 def use_data_dir(data_dir: str | None) -> None:
     """Make the source folder absolute: notebooks run in other working directories."""
     if data_dir is not None:
-        if not data_dir or not Path(data_dir).expanduser().is_dir():
+        if not data_dir or not files.expanded(data_dir).is_dir():
             raise LabError(f"没有文件夹{data_dir}（--data-dir）。请先建立它，或改用已有的文件夹。")
         os.environ["LAB_DATA"] = data_dir
     if os.environ.get("LAB_DATA"):

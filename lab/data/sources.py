@@ -32,6 +32,7 @@ GLOVE = (
     862_182_613,
 )
 ARCHIVES = ("aclImdb_v1.tar.gz", "aclImdb.tar.gz", "aclImdb_v1.tar", "aclImdb.tar")
+PACKED = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".tar", ".rar", ".7z")  # under another name, or not to be read here
 # part -> the folders it is made of, with the label that each stands for
 FOLDERS = {
     "train": {"train/neg": 0, "train/pos": 1},
@@ -61,15 +62,26 @@ def find_reviews(dataset: str, download: bool = True) -> Path | None:
     if dataset == "sample":
         return _sample_folder() / "aclImdb"
     for folder in _places():
-        for candidate in (*sorted(folder.glob("aclImdb*")), *sorted(folder.glob("aclImdb*/aclImdb")), folder):
+        named = [path for path in _entries(folder) if path.name.lower().startswith("aclimdb")]
+        inside = [path for each in named for path in _entries(each) if path.name.lower() == "aclimdb"]
+        for candidate in (*named, *inside, folder):
             if any((candidate / part / "pos").is_dir() for part in ("train", "test")):
                 return candidate
         for name in ARCHIVES:
             if (folder / name).is_file():
                 return folder / name
-        for packed in folder.glob("aclImdb*.zip") if download else ():
-            raise LabError(f"{packed}不能直接读。请把它解压成文件夹aclImdb/，或换成官方的aclImdb_v1.tar.gz。")
+        for packed in named if download else ():
+            if packed.suffix.lower() in PACKED and packed.is_file():
+                raise LabError(
+                    f"{packed}不能直接读。请把它解压成文件夹aclImdb/；若就是官方的压缩包，请改名为aclImdb_v1.tar.gz。"
+                )
     return _download(*ACLIMDB) if download else None
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where it is none."""
+    with _reading(folder):
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def find_vectors(dataset: str, dim: int, download: bool = True) -> Path | None:
@@ -127,7 +139,10 @@ def _reading(source: Path) -> Iterator[None]:
 
 def is_official(dataset: str) -> bool:
     """Whether the reviews have to be all of aclImdb; ``LAB_SMALL=1`` asks for a corpus of the user's own."""
-    return dataset == "aclImdb" and os.environ.get("LAB_SMALL", "0") in ("", "0")
+    small = os.environ.get("LAB_SMALL", "")
+    if small.lower() not in ("", "0", "false", "no", "1", "true", "yes"):
+        raise LabError(f"环境变量LAB_SMALL的值{small!r}不可用：允许1（自己的小语料）或0（完整的aclImdb）。")
+    return dataset == "aclImdb" and small.lower() in ("", "0", "false", "no")
 
 
 def read_reviews(source: Path, parts: tuple[str, ...], official: bool = False) -> dict[str, list[Review]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import io
+import re
 import shutil
 import tarfile
 import zipfile
@@ -226,6 +227,40 @@ def test_plain_tar_and_zip(home, tmp_path, monkeypatch):
     shutil.move(given / "aclImdb_v1.zip", given / "aclImdb_v1.tar.gz")
     with pytest.raises(LabError, match=r"读不出.*aclImdb_v1\.tar\.gz"):
         sources.read_reviews(sources.find_reviews("aclImdb"), PARTS)
+
+
+@pytest.mark.parametrize("name", ["aclImdb_v1 (1).tar.gz", "aclImdb.tgz", "aclimdb_v1.TAR.BZ2", "aclImdb.rar"])
+def test_archive_under_another_name_is_named_and_nothing_downloaded(home, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path))
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(LabError, match=rf"{re.escape(name)}不能直接读.*改名为aclImdb_v1\.tar\.gz"):
+        sources.find_reviews("aclImdb")
+
+
+@pytest.mark.parametrize("name", ["aclimdb", "ACLIMDB", "aclImdb_v1/aclimdb"])
+def test_folder_is_found_in_any_case(home, tmp_path, monkeypatch, name):
+    made = write_corpus(tmp_path / "made") / "aclImdb"
+    given = tmp_path / "given"
+    shutil.copytree(made, given / name)
+    monkeypatch.setenv("LAB_DATA", str(given))
+    assert sources.find_reviews("aclImdb") == given / name
+    assert sources.read_reviews(given / name, PARTS) == sources.read_reviews(made, PARTS)
+
+
+def test_small_corpora_are_asked_for_in_plain_words(monkeypatch):
+    for value, official in {"": True, "0": True, "false": True, "No": True, "1": False, "TRUE": False}.items():
+        monkeypatch.setenv("LAB_SMALL", value)
+        assert sources.is_official("aclImdb") == official
+    monkeypatch.setenv("LAB_SMALL", "off")
+    with pytest.raises(LabError, match="LAB_SMALL的值'off'"):
+        sources.is_official("aclImdb")
+
+
+@pytest.mark.parametrize("name", ["LAB_DATA", "LAB_HOME"])
+def test_home_of_an_unknown_user_is_one_line(monkeypatch, name):
+    monkeypatch.setenv(name, "~nobody-here/data")
+    with pytest.raises(LabError, match="~nobody-here/data"):
+        sources.find_reviews("aclImdb", download=False)
 
 
 @pytest.mark.parametrize("wrong", ["nowhere", "given/glove.6B.50d.txt", " "])
