@@ -170,6 +170,10 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise LabError(f"文件{path}不是完整的JSON（{error}）。删除它后重新运行即可再生成。") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LabError(f"读不出{path}（{error.strerror}）。请检查它的读取权限，或移走它。") from error
 
 
 def _refuse(constant: str):

@@ -135,7 +135,7 @@ HEARD = _object(loss=POSITIVE, perplexity=POSITIVE, n_tokens=COUNT, unknown=SHAR
 TESTED = _object(loss=POSITIVE, accuracy=SHARE, n=COUNT, right=TEXT, probability=TEXT)
 SAMPLE = _object(temperature=POSITIVE, top_k=COUNT, text=TEXT)
 MACHINE = dict(
-    schema=dict(const=SCHEMA),
+    schema=dict(type="integer", enum=[SCHEMA]),
     run_id=TEXT,
     versions=dict(type="object", additionalProperties=TEXT),
     processor=TEXT,
@@ -218,7 +218,8 @@ def _damaged(path: Path, key: str, what: str) -> LabError:
 
 @functools.cache
 def _schema(kind: str) -> Callable[[dict], None]:
-    return fastjsonschema.compile(KINDS[kind])
+    # In this draft 3.0 is no integer, as in the rest of Python.
+    return fastjsonschema.compile(KINDS[kind] | {"$schema": "http://json-schema.org/draft-04/schema#"})
 
 
 def _check_schema(path: Path, result: dict, kind: str) -> None:

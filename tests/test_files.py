@@ -46,6 +46,14 @@ def test_broken_json_names_the_file(tmp_path):
         files.read_json(tmp_path / "half.json")
 
 
+def test_unreadable_json_is_one_line(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    for name in ("folder", "loop"):
+        with pytest.raises(LabError, match=rf"读不出.*{name}\.json"):
+            files.read_json(tmp_path / f"{name}.json")
+
+
 def test_relative_data_folder_is_found_from_the_project_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAB_DATA", "notebooks")
