@@ -156,6 +156,25 @@ KINDS = {
     ),
     "ngram": _object(data=DATA, unigram=HEARD, trigram=HEARD, **MACHINE),
 }
+NUMBERS = _list(COUNT)
+# Files beside the results, by their names: see lab/data/summary.py and lab/training/traces.py
+BESIDE = {
+    "data": _object(
+        dataset=TEXT, fingerprint=TEXT, seed=COUNT, sizes=SIZES, vocab_size=COUNT, tokens=SIZES, unknown_tokens=SIZES,
+        length_edges=NUMBERS, length_counts=dict(type="object", additionalProperties=NUMBERS),
+        length_quantiles=dict(type="object", additionalProperties=NUMBERS), telling_words=_object(neg=_list({}), pos=_list({})),
+        repeated=COUNT, repeated_across_test=COUNT, test_repeated=TEXT, test_labels=TEXT, test_lengths=TEXT,
+    ),
+    "traces": _object(
+        runs=_object(RNN=TEXT, LSTM=TEXT),
+        reviews=_list(
+            _object(
+                kind=TEXT, name=TEXT, label=COUNT, turn=COUNT, passage=TEXT,
+                probability=_object(RNN=_list(SHARE), LSTM=_list(SHARE)),
+            )
+        ),
+    ),
+}  # fmt: skip
 
 
 # Reading
@@ -170,7 +189,13 @@ def read(path: Path) -> Any:
     result = files.read_json(path)
     kind = result.get("kind") if isinstance(result, dict) else None
     if kind is None:
-        if path.stem in ("data", "traces"):
+        if path.stem in BESIDE:
+            _check_schema(path, result, path.stem)
+            if path.stem == "data":
+                try:
+                    summary_labels(result)
+                except (KeyError, ValueError) as error:
+                    raise _damaged(path, "test_labels", f"或test_lengths与sizes.test不符（{error}）") from None
             return result
         raise _damaged(path, "kind", "缺少")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -199,7 +224,7 @@ def load(dataset: str, *kinds: str) -> list[dict]:
 def summary(dataset: str) -> dict | None:
     """The data's description that ``lab prepare`` writes; None where data were never prepared."""
     path = files.result_path(dataset, "data")
-    return files.read_json(path) if path.is_file() else None
+    return read(path) if path.is_file() else None
 
 
 def summary_labels(facts: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +244,7 @@ def _damaged(path: Path, key: str, what: str) -> LabError:
 @functools.cache
 def _schema(kind: str) -> Callable[[dict], None]:
     # In this draft 3.0 is no integer, as in the rest of Python.
-    return fastjsonschema.compile(KINDS[kind] | {"$schema": "http://json-schema.org/draft-04/schema#"})
+    return fastjsonschema.compile((KINDS | BESIDE)[kind] | {"$schema": "http://json-schema.org/draft-04/schema#"})
 
 
 def _check_schema(path: Path, result: dict, kind: str) -> None:

@@ -115,6 +115,26 @@ def test_what_is_wrong_is_named(tmp_path, change, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("data", lambda r: r.pop("sizes"), "sizes缺少"),
+        ("data", lambda r: r.update(tokens=1), "tokens的值'1'不可用"),
+        ("data", lambda r: r["sizes"].pop("test"), "与sizes.test不符"),
+        ("data", lambda r: r.update(test_lengths="QQ=="), "与sizes.test不符"),
+        ("traces", lambda r: r.pop("reviews"), "reviews缺少"),
+        ("traces", lambda r: r["reviews"][0]["probability"].pop("LSTM"), "reviews.0.probability.LSTM缺少"),
+    ],
+)
+def test_files_beside_the_results_are_checked_too(tmp_path, name, change, words):
+    result = files.read_json(files.PROJECT / f"report/results/aclImdb/{name}.json")
+    change(result)
+    with pytest.raises(LabError) as caught:
+        record.read(written(result, tmp_path, name))
+    assert words in str(caught.value)
+    assert f"{name}.json" in str(caught.value)
+
+
 def test_another_name_and_other_losses_are_refused(tmp_path):
     with pytest.raises(LabError, match="与文件名不符"):
         record.read(written(whole(), tmp_path, "rnn-2x1-100d-s2077"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab import files, record
 from lab.config import Config
+from lab.errors import LabError
 from lab.notebook import execute
 from lab.results.sentences import SAMPLE_NOTICE
 
@@ -22,6 +23,8 @@ def cover(**given: str | None) -> dict[str, str]:
     """Name, student_id and date of the cover: what is given, else what was given before (``report/cover.json``)."""
     path = files.home() / "report" / "cover.json"
     known = files.read_json(path) if path.is_file() else {}
+    if not isinstance(known, dict) or not all(isinstance(text, str) for text in known.values()):
+        raise LabError(f"文件{path}已损坏：应是封面上的姓名、学号和日期。请删除它，再用--name等选项写一次。")
     found = known | {name: text for name, text in given.items() if text is not None}
     if found != known:
         files.write_json(path, found)
