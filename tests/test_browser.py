@@ -23,8 +23,8 @@ from types import SimpleNamespace
 import docx
 import pytest
 from bs4 import BeautifulSoup
-from pypdf import PdfReader
 from export.reading import squeeze
+from pypdf import PdfReader
 from safetensors import safe_open
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
