@@ -20,7 +20,7 @@ class LabGroup(click.Group):
 
     def main(self, *args, standalone_mode=True, **kwargs):
         try:
-            return super().main(*args, standalone_mode=False, **kwargs)
+            sys.exit(super().main(*args, standalone_mode=False, **kwargs))
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.ctx.get_help())
             sys.exit(2)

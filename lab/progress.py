@@ -50,7 +50,7 @@ class NotebookBar(Bar):
             NotebookBar.output = Output(cell)
         if history is not None:
             self.output.history = history
-        super().__init__(*args, file=io.StringIO(), mininterval=0.5, ncols=80, **options)
+        super().__init__(*args, file=io.StringIO(), mininterval=0.5, ascii=False, **options)  # never cut
 
     def display(self, msg=None, pos=None):
         """Redraw the output; tqdm calls it when the bar has something new to say."""
@@ -85,7 +85,8 @@ class Output:
         if self.history and (finally_ or time.monotonic() - self.drawn > REDRAW):
             self.curve, self.drawn = curve(self.history), time.monotonic()
         text = "\n".join(map(str, self.lines.values()))
-        content = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>{self.curve}"}
+        lines = f"<pre>{html.escape(text)}</pre>" if text else ""
+        content = {"text/plain": text, "text/html": lines + self.curve}
         if Output.show is not None:
             Output.show(content["text/html"])
         elif self.handle is None:
@@ -106,6 +107,7 @@ def curve(history: list[dict]) -> str:
     steps = range(1, len(history) + 1)
     for name, label, line in (("train_loss", "训练损失", "--"), ("valid_loss", "验证损失", "-")):
         axes.plot(steps, [past[name] for past in history], line, marker=".", label=label)
+    axes.set(xlabel="轮" if "epoch" in history[0] else "阶段", ylabel="损失（nat）")
     axes.legend()
     axes.xaxis.get_major_locator().set_params(integer=True)
     buffer = io.BytesIO()

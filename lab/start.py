@@ -10,10 +10,11 @@ from lab import files
 FIRST = "00_start.ipynb"  # holds nothing of the student's: always today's
 GIVEN = ".given.json"  # name -> digest of what was copied
 WIDGET = "application/vnd.jupyter.widget-view+json"
-GONE = "<p>这里有一个交互控件，重新运行本单元格后才会出现。</p>"
-# JupyterLab's own settings, for this desk only: its language, and no question about news.
+GONE = "<p>这里有一个交互控件，从头运行本笔记本后才会出现。</p>"
+# JupyterLab's own settings, for this desk only: its language, long lines of code broken, and no question about news.
 SETTINGS = {
     "translation-extension/plugin": {"locale": "zh_CN"},
+    "notebook-extension/tracker": {"codeCellConfig": {"lineWrap": True}},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 

@@ -106,9 +106,10 @@ def prepare(dataset: str, folder: str = "") -> None:
 
 def so_far() -> str:
     """What has been prepared and trained, as HTML."""
-    rows = []
+    rows = [("th", "数据", "状态", "已有的训练结果")]
     for dataset, name in (("sample", "内置样例"), ("aclImdb", "真实影评")):
-        done = len(record.load(dataset))
         state = "已准备" if record.summary(dataset) else "未准备"
-        rows.append(f"<tr><td>{name}</td><td>{state}</td><td>{done}次</td></tr>")
-    return f"<table><tr><th>数据</th><th>状态</th><th>已有的训练结果</th></tr>{''.join(rows)}</table>"
+        rows.append(("td", name, state, f"{len(record.load(dataset))}次"))
+    style = "text-align: left; padding-right: 2em"
+    cells = ["".join(f'<{tag} style="{style}">{each}</{tag}>' for each in row) for tag, *row in rows]
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

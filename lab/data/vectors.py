@@ -152,11 +152,11 @@ def _path(config: Config, dataset, source: Path) -> Path:
 
 
 def neighbours(dataset, table: np.ndarray, n_centres: int = 8, n_near: int = 4):
-    """Frequent telling words with their nearest neighbours by cosine, projected to the plane by PCA.
+    """Frequent telling words with their nearest neighbours by cosine, laid out in the plane by t-SNE.
 
     Returns words (K), points (K, 2) and the centre each word belongs to (K).
     """
-    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
 
     wanted = "good bad great terrible actor movie funny story boring music love war child king".split()
     number = {word: at for at, word in enumerate(dataset.vocabulary)}
@@ -172,5 +172,5 @@ def neighbours(dataset, table: np.ndarray, n_centres: int = 8, n_near: int = 4):
         taken.update(fresh)
         words += fresh
         groups += [centre] * len(fresh)
-    points = PCA(2, random_state=0).fit_transform(np.stack([table[number[word]] for word in words]))
-    return words, points, groups
+    plane = TSNE(2, metric="cosine", perplexity=min(5, len(words) / 2), random_state=0)
+    return words, plane.fit_transform(np.stack([table[number[word]] for word in words])), groups

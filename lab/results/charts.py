@@ -65,7 +65,7 @@ def word_map(words: list[str], points: np.ndarray, groups: list[str]):
         axis.plot(x, y, ".", color=colors[group])
         size = 12 if word == group else 8.5  # the font has no bold
         axis.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=size, color=colors[group])
-    axis.set(xlabel="第一主成分", ylabel="第二主成分")
+    axis.set(xticks=[], yticks=[])  # only the distances have a meaning
     return fig
 
 
