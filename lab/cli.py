@@ -229,7 +229,7 @@ def predict(text, dataset, run_id):
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @options.dataset_option
-@click.option("--run", "run_ids", multiple=True, help="运行名，可重复；默认与lab predict相同。")
+@click.option("--run", "run_ids", multiple=True, help="运行名，可重复；默认与predict相同。")
 def evaluate(folder, dataset, run_ids):
     """评估别处的影评：FOLDER里有pos与neg两个文件夹，每篇影评一个.txt文件。"""
     from lab import outside

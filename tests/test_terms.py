@@ -10,6 +10,7 @@ import re
 import pytest
 from bs4 import BeautifulSoup
 
+from lab.cli import main
 from lab.files import PROJECT
 
 
@@ -54,3 +55,9 @@ def test_one_term_for_one_thing(row):
         for hit in re.finditer(re.escape(word), text)
     ]
     assert not wrong, f"请改为“{row['用']}”：" + "；".join(wrong)
+
+
+def test_a_command_in_a_message_can_be_copied():
+    calls = re.compile(rf"(?<!uv run )\blab (?:{'|'.join(main.commands)})\b")
+    wrong = {place: calls.findall(text) for place, text in texts().items() if place.endswith(".py")}
+    assert not {place: found for place, found in wrong.items() if found}

@@ -62,7 +62,7 @@ def _prepared(config: Config | LanguageConfig, kind: str, encode: Callable) -> P
             )
         if not can_tokenize:
             raise LabError(
-                "这里没有安装spaCy和torchtext，也没有准备好的缓存。请在装有它们的机器上运行lab prepare，再把data/cache拷过来。"
+                "这里没有安装spaCy和torchtext，也没有准备好的缓存。请在装有它们的机器上运行uv run lab prepare，再把data/cache拷过来。"
             )
         source = sources.find_reviews(config.DATASET)
     return encode(config, source)

@@ -203,7 +203,7 @@ def absent(expected: dict[str, str]) -> None:
     """Stand in for figures and tables that the text refers to and that were not shown: ``{"forest": "图：全部配对的差异"}``."""
     missing = {label: what for label, what in expected.items() if label not in shown}
     if missing:
-        display(Markdown("### 未运行的图表\n\n下列图表还没有数据，运行`lab all`后即出现在正文中。"))
+        display(Markdown("### 未运行的图表\n\n下列图表还没有数据，运行`uv run lab all`后即出现在正文中。"))
     for label, what in missing.items():
         display(Markdown("（未运行）"))
         kind, _, caption = what.partition("：")

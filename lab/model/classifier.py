@@ -105,7 +105,7 @@ def encode_text(vocabulary: list[str], text: str) -> tuple[list[str], np.ndarray
     number = {word: place for place, word in enumerate(vocabulary)}
     words = tokenize(text)
     if not words:
-        raise LabError('文本是空的。请给出一段英文影评，例如：lab predict "A wonderful film."')
+        raise LabError('文本是空的。请给出一段英文影评，例如：uv run lab predict "A wonderful film."')
     tokens = np.array([number.get(word, 1) for word in words])
     if (tokens == 1).all():
         raise LabError(f"文本里没有一个词在词表中（{'、'.join(words[:5])}），模型无从判断。请用英文影评。")

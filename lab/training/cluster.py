@@ -69,8 +69,7 @@ def run(cells: list[Config], client: distributed.Client, again: bool = False) ->
             raise LabError(f"工作进程{address}的程序是{theirs}，这里的是{ours}。请在那里换成同一份程序后重新启动它。")
     waiting, failures = grid.plan(cells, again)
     share(client, waiting)
-    if not again:
-        collect(client, waiting)
+    collect(client, waiting)
     waiting = {config: data for config, data in waiting.items() if not grid.is_finished(config, data)}
     futures = {}
     for config, data in waiting.items():

@@ -87,7 +87,7 @@ def plan(cells: list[Config], again: bool = False) -> tuple[dict[Config, dict], 
     if stale and not again:
         raise LabError(
             f"{len(stale)}个配置已有的结果来自别的影评、划分或词向量：{'、'.join(stale)}。"
-            "请换回原来的数据；或加--again用现在的数据重新运行它们（lab all用--fresh）。"
+            "请换回原来的数据；或加--again用现在的数据重新运行它们（uv run lab all用--fresh）。"
         )
     return waiting, failures
 

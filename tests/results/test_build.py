@@ -15,9 +15,10 @@ from lab.results import build
 
 
 def test_a_report_without_any_result_says_so(home):
-    done = CliRunner().invoke(main, ["report", "--dataset", "sample", "--name", "张三", "--student-id", "S1"])
+    done = CliRunner().invoke(main, ["report", "--dataset", "Sample", "--name", "张三", "--student-id", "S1"])
     assert done.exit_code == 0, done.output
-    folder = files.runs_dir("sample") / "report"
+    folder = home / "runs" / "sample" / "report"
+    assert not (home / "report" / "report.html").exists()  # the place of the real reviews' report
     page = (folder / "report.html").read_text(encoding="utf-8")
     words = re.sub("<[^>]+>", "", page)
     assert "未运行的图表" in words
