@@ -133,6 +133,7 @@ def for_print(tree: dict) -> None:
     fit_tables(tree)
     print_pictures(tree)
     contents_behind_abstract(tree)
+    tree["blocks"] = with_formulas(tree["blocks"])
     for part in ("meta", "blocks"):
         tree[part] = separated(rewrite(rewrite(tree[part], print_box), breakable))
     blocks, cell = [], None
@@ -142,6 +143,36 @@ def for_print(tree: dict) -> None:
             blocks.append(raw("typst", f"// cell {cell}"))
         blocks.append(block)
     tree["blocks"] = blocks
+
+
+def with_formulas(blocks: list[dict]) -> list[dict]:
+    """Keep on one page, with no picture between them, a displayed formula and the words that lead to it."""
+    pieces = [piece for block in blocks for piece in (before_formulas(block) if block["t"] == "Para" else [block])]
+    kept = []
+    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+        leads = piece["t"] == "Para" and following is not None and starts_with_formula(following)
+        kept += [raw("typst", "#leading["), piece, raw("typst", "]")] if leads else [piece]
+    return kept
+
+
+def before_formulas(paragraph: dict) -> list[dict]:
+    """A paragraph cut before each displayed formula in it."""
+    lines = [[]]
+    for each in paragraph["c"]:
+        if is_displayed(each) and lines[-1]:
+            lines.append([])
+        lines[-1].append(each)
+    return [{**paragraph, "c": line} for line in lines]
+
+
+def starts_with_formula(block: dict) -> bool:
+    if block["t"] == "Div":
+        return block["c"][0][1] == ["equation"]
+    return block["t"] == "Para" and bool(block["c"]) and is_displayed(block["c"][0])
+
+
+def is_displayed(element: dict) -> bool:
+    return element["t"] == "Math" and element["c"][0]["t"] == "DisplayMath"
 
 
 def contents_behind_abstract(tree: dict) -> None:

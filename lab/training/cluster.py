@@ -73,7 +73,7 @@ def run(cells: list[Config], client: distributed.Client, again: bool = False) ->
     waiting = {config: data for config, data in waiting.items() if not grid.is_finished(config, data)}
     futures = {}
     for config, data in waiting.items():
-        key = f"{config.run_id}-{tokenize(data)}"
+        key = stored(config, data)[-1]
         future = client.submit(train, config.as_dict(), data, ours, again, key=key, retries=RETRIES)
         distributed.fire_and_forget(future)  # where the caller is lost, it goes on; the next one finds it under its key
         futures[future] = config
@@ -162,6 +162,9 @@ def train(values: dict, data: dict, theirs: str, again: bool) -> dict:
     config = Config(**values)
     if (ours := version()) != theirs:
         raise LabError(f"工作进程的程序是{ours}，调用者的是{theirs}，两者必须相同。")
+    client, place = distributed.get_client(), stored(config, data)
+    if (result := client.get_metadata(place, None)) is not None:
+        return result  # its worker was lost before anybody had fetched it
     with ONE_AT_A_TIME:
         found = grid.describe(config)
         if isinstance(found, LabError):
@@ -170,14 +173,22 @@ def train(values: dict, data: dict, theirs: str, again: bool) -> dict:
             raise LabError(
                 f"工作进程的数据指纹是{found['fingerprint']}，调用者的是{data['fingerprint']}，两者必须相同。"
             )
-        return runs.run(config, again)
+        result = runs.run(config, again)
+    client.set_metadata(place, result)
+    return result
+
+
+def stored(config: Config, data: dict) -> list[str]:
+    """Where among its metadata the scheduler keeps a finished result, some 30 kB."""
+    return [version(), f"{config.run_id}-{tokenize(data)}"]
 
 
 def collect(client: distributed.Client, waiting: dict[Config, dict]) -> None:
-    """Write the results that workers finished for an earlier caller."""
+    """Write the results that were finished for an earlier caller: those at the scheduler, and on the workers' disks."""
     asked = [(config.as_dict(), data) for config, data in waiting.items()]
-    for found in ask(client, finished, asked).values():
-        for result in found:
+    kept = [client.get_metadata(stored(*each), None) for each in waiting.items()]
+    for found in (kept, *ask(client, finished, asked).values()):
+        for result in filter(None, found):
             files.write_json(files.result_path(result["config"]["DATASET"], result["run_id"]), result)
 
 
