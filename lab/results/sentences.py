@@ -208,6 +208,23 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     return "\n\n".join(lines)
 
 
+def ranking(found: dict[str, list[dict]]) -> str:
+    """The kinds of models (``cells.kinds``) in the order of their accuracy; nothing where there is only one."""
+    means = sorted((mean_accuracy(runs), name) for name, runs in found.items() if runs)
+    if len(means) < 2:
+        return ""
+    shown = "；".join(f"{name}，{mean:.2%}" for mean, name in means)
+    return f"1层单向的各类模型按测试准确率由低到高为：{shown}。"
+
+
+def unfinished(results: list[dict]) -> str:
+    """Which runs were best in their last epoch; nothing where none was."""
+    late = [f"`{run['run_id']}`" for run in results if run["best_epoch"] == run["config"]["N_EPOCHS"]]
+    if not late:
+        return ""
+    return f"选中最后一轮的有{len(late)}次运行：{'、'.join(late)}。它们的验证损失到最后一轮才降到最低，再多训练几轮或许还会下降。"
+
+
 def effort(results: list[dict], spoken: list[dict]) -> str:
     """Where the machine's time went."""
     hours = {

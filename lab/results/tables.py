@@ -99,8 +99,8 @@ def verdict_table(verdicts: pd.DataFrame) -> pd.DataFrame:
                 "种子": row.n_seeds,
                 "平均差": signed(row.difference * 100) if tested else "–",
                 "95%区间": between(row.low * 100, row.high * 100) if tested else "–",
-                "校正后的p": p_cell(row.p_holm) if tested else "–",
-                "可检出的最小差异": f"{row.visible * 100:.2f}" if tested else "–",
+                "校正p值": p_cell(row.p_holm) if tested else "–",
+                "可检出差异": f"{row.visible * 100:.2f}" if tested else "–",
             }
         )
     return pd.DataFrame(rows)
@@ -155,13 +155,13 @@ def short_table(results: list[dict]) -> pd.DataFrame:
         rows.append(
             {
                 "配置": row.cell.label,
-                "与参考之差": signed((row.mean - row.reference) * 100),
+                "差": signed((row.mean - row.reference) * 100),
                 "选中的轮": "、".join(str(run["best_epoch"]) for run in runs),
                 "训练损失": float(np.mean([epoch["train_loss"] for epoch in chosen])),
                 "验证损失": float(np.mean([epoch["valid_loss"] for epoch in chosen])),
-                "损失回升的轮": f"{sum(rises)}/{len(rises)}",
-                "梯度范数：中位": f"{np.median([epoch['grad_norm'] for epoch in epochs]):.2f}" if epochs else "–",
-                "最大": f"{max(epoch['grad_norm_max'] for epoch in epochs):.1f}" if epochs else "–",
+                "回升轮数": f"{sum(rises)}/{len(rises)}",
+                "梯度中位数": f"{np.median([epoch['grad_norm'] for epoch in epochs]):.2f}" if epochs else "–",
+                "梯度最大值": f"{max(epoch['grad_norm_max'] for epoch in epochs):.1f}" if epochs else "–",
             }
         )
     return pd.DataFrame(rows)

@@ -105,3 +105,17 @@ def test_the_abstract_follows_the_results():
     assert "RNN为75.00%（1个种子）" in more
     assert "LSTM为" not in few
     assert "语言模型**" not in few
+
+
+def test_kinds_are_ranked_by_what_they_reached():
+    found = {"甲": [run(0.9), run(0.8)], "乙": [run(0.7)], "丙": []}
+    assert sentences.ranking(found) == "1层单向的各类模型按测试准确率由低到高为：乙，70.00%；甲，85.00%。"
+    assert sentences.ranking({"甲": [run(0.9)], "丙": []}) == ""
+
+
+def test_runs_that_were_best_in_their_last_epoch_are_named():
+    early, late = run(0.8), run(0.8, SEED=2078)
+    late["best_epoch"] = late["config"]["N_EPOCHS"]
+    early["best_epoch"] = 1
+    assert f"有1次运行：`{late['run_id']}`。" in sentences.unfinished([early, late])
+    assert sentences.unfinished([early]) == ""

@@ -42,17 +42,17 @@ def test_reference_beside_every_cell():
 
 def test_cells_that_fall_short():
     row = tables.short_table(some()).iloc[0]
-    assert row["与参考之差"] == "−6.22"
+    assert row["差"] == "−6.22"
     assert row["选中的轮"] == "2、2"
     assert (row["训练损失"], row["验证损失"]) == (pytest.approx(0.4), pytest.approx(0.4))
-    assert row["损失回升的轮"] == "2/6"
-    assert (row["梯度范数：中位"], row["最大"]) == ("1.25", "40.0")
+    assert row["回升轮数"] == "2/6"
+    assert (row["梯度中位数"], row["梯度最大值"]) == ("1.25", "40.0")
     assert tables.short_table([run(0.7722 - plan.SHORT + 0.0008)]).empty
     assert tables.short_table([]).empty
     old = some()[:1]
     for epoch in old[0]["history"]:
         del epoch["grad_norm"], epoch["grad_norm_max"]
-    assert tables.short_table(old).iloc[0]["梯度范数：中位"] == "–"
+    assert tables.short_table(old).iloc[0]["梯度中位数"] == "–"
 
 
 def test_other_settings_beside_the_same_seeds():
