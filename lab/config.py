@@ -94,7 +94,7 @@ class Config(Parameters):
     GRAD_CLIP: float = parameter(0.0, "梯度裁剪的范数上限，0为不裁剪", tag="clip", low=0.0, high=1e6)
     POOLING: str = parameter(
         "last",
-        "由各步状态得到一个向量：last（最后一个）、mean（平均）或concat（二者与最大值拼接）",
+        "由各步状态得到一个向量：last（最后一个）、mean（平均）或concat（最后一个、平均与最大值拼接）",
         tag="pool-",
         choices=("last", "mean", "concat"),
     )

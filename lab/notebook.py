@@ -34,7 +34,9 @@ def execute(name: str, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def source(*names: str):
-    """Functions and classes of the lab, as ``"model.bptt.states"``, for display in Markdown; without their docstrings.
+    """Functions and classes of the lab, as ``"model.bptt.states"``, for display in Markdown.
+
+    Docstrings and remarks to the linter are left out.
 
     The file is read, not imported. Raises ``KeyError`` for a name that the module does not define.
     """
@@ -57,5 +59,7 @@ def _definition(name: str) -> str:
             if not lines[first.end_lineno].strip():
                 hidden.add(first.end_lineno + 1)  # the blank line below
     return "\n".join(
-        line for at, line in enumerate(lines[: node.end_lineno], 1) if at >= node.lineno and at not in hidden
+        line.partition("  # noqa")[0]
+        for at, line in enumerate(lines[: node.end_lineno], 1)
+        if at >= node.lineno and at not in hidden
     )

@@ -105,9 +105,10 @@ def curve(history: list[dict]) -> str:
     figure = Figure(figsize=(4.8, 2.2), layout="constrained")
     axes = figure.subplots()
     steps = range(1, len(history) + 1)
-    for name, label, line in (("train_loss", "训练损失", "--"), ("valid_loss", "验证损失", "-")):
-        axes.plot(steps, [past[name] for past in history], line, marker=".", label=label)
-    axes.set(xlabel="轮" if "epoch" in history[0] else "阶段", ylabel="损失（nat）")
+    for name, label, line in (("train_loss", "训练", ":"), ("valid_loss", "验证", "-")):
+        axes.plot(steps, [past[name] for past in history], line, color=figures.PALETTE[0], marker=".", label=label)
+    kind = ("轮", "损失（nat/篇）") if "epoch" in history[0] else ("阶段", "损失（nat/词元）")
+    axes.set(xlabel=kind[0], ylabel=kind[1])
     axes.legend()
     axes.xaxis.get_major_locator().set_params(integer=True)
     buffer = io.BytesIO()

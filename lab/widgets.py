@@ -20,6 +20,13 @@ from lab.errors import LabError
 WIDE = ipywidgets.Layout(width="auto")
 
 
+class Box(ipywidgets.VBox):
+    """A column of controls that says what to do where no kernel shows it."""
+
+    def __repr__(self):
+        return "（重新运行这一格，才会出现输入框和按钮）"
+
+
 def review_box(model, vocabulary: list[str], text: str) -> None:
     """A box for a review and a button; the coloured words stand below as an output of the cell.
 
@@ -28,7 +35,7 @@ def review_box(model, vocabulary: list[str], text: str) -> None:
     box = ipywidgets.Textarea(text, layout=ipywidgets.Layout(width="98%", height="7em"))
     button = ipywidgets.Button(description="判断这篇影评", button_style="primary", layout=WIDE)
     column = ipywidgets.Layout(align_items="flex-start")
-    display(ipywidgets.VBox([box, button], layout=column), metadata=progress.METADATA)  # the exporters leave it out
+    display(Box([box, button], layout=column), metadata=progress.METADATA)  # the exporters leave it out
     shown = display(HTML(judged(model, vocabulary, text)), display_id=True)
     button.on_click(lambda _: shown.update(HTML(judged(model, vocabulary, box.value))))
 
@@ -70,7 +77,7 @@ def first_page() -> None:
     for button in buttons:
         button.on_click(clicked)
     rows = [ipywidgets.HBox(buttons[:2]), ipywidgets.HBox([folder, buttons[2]]), report]
-    display(ipywidgets.VBox(rows), metadata=progress.METADATA)
+    display(Box(rows), metadata=progress.METADATA)
 
 
 def run(task, report: ipywidgets.HTML) -> str:

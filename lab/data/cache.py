@@ -27,6 +27,7 @@ from lab.data.reviews import EOS, EOS_ID, PARTS, Dataset, LanguageText, Reviews,
 from lab.errors import LabError
 
 FORMAT = 1  # of the cache folders
+LABELS = {"train": "训练影评", "test": "测试影评", "unsup": "无标签影评"}  # beside the progress
 
 
 def load(config: Config) -> Dataset:
@@ -83,7 +84,7 @@ def _tokenized(dataset: str, source: Path, parts: tuple[str, ...]) -> dict[str, 
     for part, found in (sources.read_reviews(source, missing, official) if missing else {}).items():
         names = [f"{part}/{review.number}_{review.rating}.txt" for review in found]
         texts = [text.decode(review.text, name) for review, name in zip(found, names, strict=True)]
-        types, tokens, offsets = text.tokenize_all(texts, names, part)
+        types, tokens, offsets = text.tokenize_all(texts, names, LABELS[part])
         content = hashlib.sha256()
         for review in found:
             content.update(

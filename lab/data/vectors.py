@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -164,13 +165,13 @@ def neighbours(dataset, table: np.ndarray, n_centres: int = 8, n_near: int = 4):
     known = np.argsort(-dataset.counts)[:5000]
     known = known[known > 1]
     rows = table[known] / np.linalg.norm(table[known], axis=1, keepdims=True)
-    words, groups, taken = [], [], set()
+    words, groups, taken = [], [], set(centres)
     for centre in centres:
         row = table[number[centre]] / np.linalg.norm(table[number[centre]])
-        near = [centre] + [dataset.vocabulary[known[at]] for at in np.argsort(-rows @ row)]
-        fresh = [word for word in dict.fromkeys(near) if word not in taken][: n_near + 1]
+        near = (dataset.vocabulary[known[at]] for at in np.argsort(-rows @ row))
+        fresh = list(itertools.islice((word for word in near if word not in taken), n_near))
         taken.update(fresh)
-        words += fresh
-        groups += [centre] * len(fresh)
+        words += [centre, *fresh]
+        groups += [centre] * (1 + len(fresh))
     plane = TSNE(2, metric="cosine", perplexity=min(5, len(words) / 2), random_state=0)
     return words, plane.fit_transform(np.stack([table[number[word]] for word in words])), groups

@@ -39,7 +39,7 @@ PALETTE = [COLORS["LSTM"], COLORS["RNN"], "#3b8c6e", "#8a5a9e", "#7f7f7f"]
 SVG_LIMIT = 300_000  # bytes; a figure that would be larger is shown as a PNG picture of DPI dots per inch
 DPI = 200
 shown: set[str] = set()  # labels of the figures and tables so far
-PAD = 0.03  # inches round a figure
+PAD = 0.06  # inches round a figure
 
 
 def use_style() -> None:

@@ -164,6 +164,8 @@ def confusion(matrix: np.ndarray):
     text = [[f"{matrix[at]:,}\n{share[at]:.1%}" for at in row] for row in (((0, 0), (0, 1)), ((1, 0), (1, 1)))]
     options = dict(fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, xticklabels=names, yticklabels=names)
     seaborn.heatmap(share, annot=np.array(text), ax=axis, **options)
+    for words, part in zip(axis.texts, share.flat, strict=True):  # seaborn's own choice is white on a middle blue
+        words.set_color("white" if part > 0.7 else "#222222")
     axis.set(xlabel="模型的判断", ylabel="真实类别")
     return fig
 

@@ -93,16 +93,28 @@ def panels(data: dict, draw):
 def draw_gradients(data: dict):
     """Gradient norms against distance before and after training; thin lines are the Elman RNNs' bounds."""
 
+    steep = []  # bounds that leave the panel
+    clear = dict(facecolor="white", edgecolor="none", pad=0.6)
+
     def draw(axis, kind, found, style):
         axis.plot(found["norms"], **style)
         if "eta" in found:
             bound = found["eta"] ** np.arange(len(found["norms"]))
             axis.plot(bound, color="#7f7f7f", linestyle=style["linestyle"], linewidth=0.9)
             inside = np.flatnonzero((bound > 1e-18) & (bound < 1e3))[-1]
-            side = dict(xytext=(4, 0), ha="left") if inside < len(bound) / 2 else dict(xytext=(-4, 4), ha="right")
+            side = dict(xytext=(-4, 4), ha="right")
+            if inside < len(bound) / 2:  # each a line below the one before
+                steep.append(axis)
+                side = dict(xytext=(4, 11 - 11 * steep.count(axis)), ha="left")
             text = rf"$\eta={found['eta']:.2f}$"
             axis.annotate(
-                text, (inside, bound[inside]), textcoords="offset points", fontsize=8, color="#555555", **side
+                text,
+                (inside, bound[inside]),
+                textcoords="offset points",
+                fontsize=8,
+                color="#555555",
+                bbox=clear,
+                **side,
             )
 
     fig, axes = panels(data, draw)
@@ -183,7 +195,9 @@ def draw_distance(data: dict):
         axis.plot(place, found.mean(1), **STYLES[kind], markersize=6, label=name(kind, data))
         axis.plot(place, found, linestyle="", marker="_", color=STYLES[kind]["color"], alpha=0.7)
     axis.axhline(50, color="#7f7f7f", linewidth=0.8)
-    axis.annotate("随机猜", (data["distances"][0], 50), xytext=(0, 3), textcoords="offset points", fontsize=8)
+    axis.annotate(
+        "随机猜", (data["distances"][-1] * 1.06, 50), xytext=(0, 3), textcoords="offset points", fontsize=8, ha="right"
+    )
     axis.set(xscale="log", xlabel="第一个词元到结尾的距离（步）", ylabel="准确率（%）", ylim=(40, 103))
     axis.set_xticks(data["distances"], map(str, data["distances"]))
     axis.minorticks_off()
@@ -196,10 +210,12 @@ def say_distance(data: dict) -> str:
     parts = []
     for kind, found in data["accuracy"].items():
         solved = [d for d, each in zip(data["distances"], found, strict=True) if min(each) > 0.95]
-        parts.append(f"{name(kind, data)}{f'{max(solved)}步' if solved else '各距离都未学会'}")
+        least = "至少" if max(data["distances"]) in solved else ""
+        parts.append(f"{name(kind, data)}{f'{least}{max(solved)}步' if solved else '各距离都未学会'}")
     repeats = len(data["accuracy"]["tanh"][0])
     every = f"{repeats}次训练都" if repeats > 1 else ""
-    return f"{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
+    lines = "折线是平均，短横是各次，左右错开只为看清；" if repeats > 1 else ""
+    return f"{lines}{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
 
 
 def draw_dynamics(data: dict):
@@ -227,7 +243,7 @@ def draw_dynamics(data: dict):
     axes["path"].step(time, data["force"], where="pre", color="#7f7f7f", linewidth=0.8, label="外力$u$")
     axes["path"].set(xlabel="时间（无量纲）", ylabel="位置$p$", ylim=(None, truth[:, 0].max() * 2))
     axes["path"].legend(ncols=4, loc="upper center")
-    axes["phase"].set(xlabel="位置$p$", ylabel="速度$p'$")
+    axes["phase"].set(xlabel="位置$p$", ylabel=r"速度$\dot p$")
     return fig
 
 

@@ -21,7 +21,7 @@ from lab.results.cells import (
 )
 from lab.results.tables import between, signed
 
-SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果。"
+SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果；实验原理一章的测量除外，它们来自真实影评。"
 
 
 def foundation(dataset: str, results: list[dict]) -> str:
@@ -29,7 +29,9 @@ def foundation(dataset: str, results: list[dict]) -> str:
     lines = [f"> **注意：{SAMPLE_NOTICE}**"] if dataset == "sample" else []
     missing = sum(not seeds for seeds in by_cell(results).values())
     if missing:
-        lines.append(f"> 实验表的{len(REFERENCE)}个配置中还有{missing}个未运行。")
+        others = len(results) - len(in_table(results))
+        more = f"；另有{others}次改动了参数的运行，不属于实验表，列在附录" if others else ""
+        lines.append(f"> 实验表的{len(REFERENCE)}个配置中还有{missing}个未运行{more}。")
     return "\n>\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def accuracy_table(results: list[dict], dim: int) -> pd.DataFrame:
     """Test accuracy (%) of the lab sheet's cells of ``dim`` dimensions over seeds; a cell that has not been run says so."""
     cells = by_cell(results)
     rows = [
-        {"N_L-N_D": f"{layers}-{directions}"}
+        {"$N_L$-$N_D$": f"{layers}-{directions}"}
         | {base: accuracy_text(cells[base, layers, directions, dim].values()) for base in BASES}
         for layers, directions in sorted({(cell.layers, cell.directions) for cell in cells if cell.dim == dim})
     ]
@@ -80,7 +80,7 @@ def reference_table(results: list[dict]) -> pd.DataFrame:
                 "参考": f"{row.reference * 100:.2f}",
                 "差": signed((row.mean - row.reference) * 100) if known else "–",
                 "再运行一次的预测区间": f"[{row.low * 100:.2f}, {row.high * 100:.2f}]" if span else "–",
-                "参考值": row.place,
+                "参考值的位置": row.place,
             }
         )
     return pd.DataFrame(rows)

@@ -20,10 +20,10 @@ def test_only_the_tables_own_runs_are_in_it():
 
 
 def test_accuracies_with_their_spread():
-    row = tables.accuracy_table(some(), 100).set_index("N_L-N_D").loc["1-1"]
+    row = tables.accuracy_table(some(), 100).set_index("$N_L$-$N_D$").loc["1-1"]
     assert row.tolist() == ["**71.00** ± 1.41（n=2）", "**86.00**（n=1）"]
     wide = tables.accuracy_table(some(), 300)
-    assert wide["N_L-N_D"].tolist() == ["1-1", "1-2"]
+    assert wide["$N_L$-$N_D$"].tolist() == ["1-1", "1-2"]
     assert set(wide["RNN"]) == {MISSING}
 
 
@@ -34,10 +34,10 @@ def test_reference_beside_every_cell():
     assert (lstm["差"], lstm["再运行一次的预测区间"]) == ("+0.43", "–")  # 86.00 - 85.57
     half = stats.t.ppf(0.975, 1) * 2**0.5 * 1.5**0.5  # t s √(1 + 1/2)
     assert rnn["差"] == "−6.22"  # 71.00 - 77.22
-    assert (rnn["再运行一次的预测区间"], rnn["参考值"]) == (f"[{71 - half:.2f}, {71 + half:.2f}]", "区间内")
+    assert (rnn["再运行一次的预测区间"], rnn["参考值的位置"]) == (f"[{71 - half:.2f}, {71 + half:.2f}]", "区间内")
     assert table.loc["LSTM 5-2（100维）", "均值"] == MISSING
     close = [run(0.72 + shift, SEED=seed) for seed, shift in ((2077, 0.0), (2078, 0.001), (2079, 0.002))]
-    assert tables.reference_table(close).iloc[0]["参考值"] == "高于区间"
+    assert tables.reference_table(close).iloc[0]["参考值的位置"] == "高于区间"
 
 
 def test_cells_that_fall_short():
