@@ -24,7 +24,7 @@ class Box(ipywidgets.VBox):
     """A column of controls that says what to do where no kernel shows it."""
 
     def __repr__(self):
-        return "（重新运行这一格，才会出现输入框和按钮）"
+        return "（重新运行这个单元格，才会出现输入框和按钮）"
 
 
 def review_box(model, vocabulary: list[str], text: str) -> None:

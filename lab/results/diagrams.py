@@ -86,7 +86,7 @@ def unrolled():
         FORWARD,
         ha="left",
     )
-    rule = r"反向：$\boldsymbol{\delta}_{t,k}=\mathrm{diag}(\phi^{\prime}(\boldsymbol{z}_k))\,\boldsymbol{U}^{\top}\boldsymbol{\delta}_{t,k+1}$"
+    rule = r"反向：$\boldsymbol{\delta}_{t,k}=\mathrm{diag}(\phi\prime(\boldsymbol{z}_k))\,\boldsymbol{U}^{\top}\boldsymbol{\delta}_{t,k+1}$"
     draw.text(WIDTH - 0.02, 0.14, rule, BACKWARD, ha="right")
     for name, x in columns.items():
         draw.text(x, x_row, rf"$\boldsymbol{{x}}_{{{name}}}$", size=11)
@@ -108,7 +108,7 @@ def unrolled():
         draw.text((start + end) / 2, h_row + 0.16, r"$\boldsymbol{U}$", SOFT)
         if at:
             step = ("k-1", "k", "t-1")[at - 1]
-            factor = rf"$\mathrm{{diag}}(\phi^{{\prime}}(\boldsymbol{{z}}_{{{step}}}))\,\boldsymbol{{U}}^{{\top}}$"
+            factor = rf"$\mathrm{{diag}}(\phi\prime(\boldsymbol{{z}}_{{{step}}}))\,\boldsymbol{{U}}^{{\top}}$"
             draw.text(middle, delta_row + 0.33, factor, BACKWARD)
     draw.arrow((columns["t"] + half, h_row), (out - half, h_row))
     draw.text((columns["t"] + out) / 2, h_row + 0.16, r"$\boldsymbol{V}$", SOFT)

@@ -195,11 +195,12 @@ PLAYED = {"audio", "canvas", "iframe", "object", "video"}  # named instead
 @pytest.mark.parametrize("export", [page, pdf])
 def test_no_tag_swallows_its_neighbours(export):
     tags = sorted(markup.TAGS - SCRIPTS)
-    cells = [f"前{i}z <{tag}>中{i}z</{tag}> 后{i}z" for i, tag in enumerate(tags)]
+    # In one font: a page may end between two, and pypdf then reads its foot first.
+    cells = [f"a{i}z <{tag}>b{i}z</{tag}> c{i}z" for i, tag in enumerate(tags)]
     for text in (words(export(*cells)), words(export(*(shown({"text/html": each}) for each in cells)))):
         for i, tag in enumerate(tags):
-            found = [part for part in "前中后" if f"{part}{i}z" in text]
-            assert found == list("前后" if tag in PLAYED else "前中后"), tag
+            found = [part for part in "abc" if f"{part}{i}z" in text]
+            assert found == list("ac" if tag in PLAYED else "abc"), tag
 
 
 def test_a_tag_that_breaks_out_of_its_piece(monkeypatch):
