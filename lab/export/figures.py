@@ -91,13 +91,10 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
     it has one, is its alternative text, else ``alternative``.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
-    fig.set_dpi(72)  # that of SVG: Matplotlib would set each formula anew for another
-    fig.draw_without_rendering()  # the layout and the crop, once for both files: every drawing takes its time
-    words, box = fig.get_label() or alternative(fig), fig.get_tightbbox().padded(PAD)
-    fig.set_layout_engine("none")
-    svg = b"" if raster else picture(fig, "svg", box)
+    svg = b"" if raster else picture(fig, "svg", 72)  # the resolution of SVG: for another each formula is set anew
     svg = svg if len(svg) <= SVG_LIMIT else b""
-    png = small(rastered(svg) if svg else picture(fig, "png", box))
+    png = small(rastered(svg) if svg else picture(fig, "png", DPI))
+    words = fig.get_label() or alternative(fig)
     width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
     data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if svg else {})
     display(data, raw=True, metadata={"image/png": {"width": width, "alt": words}})
@@ -123,10 +120,10 @@ def alternative(fig: Figure) -> str:
     return functools.reduce(lambda text, sign: re.sub(*sign, text), signs.items(), "；".join(parts))
 
 
-def picture(fig: Figure, kind: str, box="tight") -> bytes:
-    """The bytes of ``fig`` within ``box`` as ``"svg"`` or ``"png"``, without a date in them."""
+def picture(fig: Figure, kind: str, dpi: int) -> bytes:
+    """The bytes of ``fig``, cropped, as ``"svg"`` or ``"png"``, without a date in them."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format=kind, bbox_inches=box, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    fig.savefig(buffer, format=kind, bbox_inches="tight", dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
 
 
