@@ -149,8 +149,8 @@ def with_formulas(blocks: list[dict]) -> list[dict]:
     """Keep on one page, with no picture between them, a displayed formula and the words that lead to it."""
     pieces = [piece for block in blocks for piece in (before_formulas(block) if block["t"] == "Para" else [block])]
     kept = []
-    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
-        leads = piece["t"] == "Para" and following is not None and starts_with_formula(following)
+    for at, piece in enumerate(pieces, 1):
+        leads = piece["t"] == "Para" and at < len(pieces) and starts_with_formula(pieces[at])
         kept += [raw("typst", "#leading["), piece, raw("typst", "]")] if leads else [piece]
     return kept
 

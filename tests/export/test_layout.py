@@ -247,3 +247,10 @@ def test_colours_of_the_page_can_be_read_in_both_schemes():
 def test_heads_of_tables_say_what_they_head():
     heads = page("| 甲 | 乙 |\n|--|--|\n| a | 1 |").find_all("th")
     assert [each["scope"] for each in heads] == ["col", "col"]
+
+
+def test_a_formula_stays_with_the_words_before_it():
+    for lines in range(24, 40):  # some of these would break the page between the two
+        file = pdf("\n\n".join(["字"] * lines), "于是得到\n\n$$\\frac{12345}{2}$$\n\n此后。")
+        [lead] = [text for text in (each.extract_text() for each in file.pages) if "于是得到" in text]
+        assert "12345" in lead, lines
