@@ -91,9 +91,9 @@ def show(fig, caption: str, label: str = "", raster: bool = False) -> None:
     it has one, is its alternative text, else ``alternative``.
     """
     fig = fig if isinstance(fig, Figure) else fig.figure
-    svg = b"" if raster else picture(fig, "svg", 72)  # the resolution of SVG: for another each formula is set anew
+    svg = b"" if raster else picture(fig, "svg")
     svg = svg if len(svg) <= SVG_LIMIT else b""
-    png = small(rastered(svg) if svg else picture(fig, "png", DPI))
+    png = small(rastered(svg) if svg else picture(fig, "png"))
     words = fig.get_label() or alternative(fig)
     width = round(int.from_bytes(png[16:20], "big") / DPI * 96)  # the file's own width, in CSS pixels
     data = {"image/png": png} | ({"image/svg+xml": svg.decode()} if svg else {})
@@ -120,9 +120,10 @@ def alternative(fig: Figure) -> str:
     return functools.reduce(lambda text, sign: re.sub(*sign, text), signs.items(), "；".join(parts))
 
 
-def picture(fig: Figure, kind: str, dpi: int) -> bytes:
+def picture(fig: Figure, kind: str) -> bytes:
     """The bytes of ``fig``, cropped, as ``"svg"`` or ``"png"``, without a date in them."""
     buffer = io.BytesIO()
+    dpi = 72 if kind == "svg" else DPI  # for a resolution other than its own SVG sets each formula anew
     fig.savefig(buffer, format=kind, bbox_inches="tight", dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
 
