@@ -47,6 +47,11 @@ def has_run(results: list[dict]) -> bool:
     return bool(by_step(results)[-1][1])
 
 
+def strongest(results: list[dict]) -> dict[str, list[dict]]:
+    """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
+    return {"LSTM，语言模型与对抗训练": list(by_step(results)[-1][1].values())} if has_run(results) else {}
+
+
 def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:
     """A row a step: accuracy over seeds, its gain over the step before, paired by seed, and the mean time in hours."""
     rows, before = [], {}
@@ -60,12 +65,12 @@ def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:
         step = f"{'＋' if at else ''}{name}"
         rows.append((step, valid, accuracy_text(runs.values()), gain, time))
         before = runs
-    return pd.DataFrame(rows, columns=["步骤", "验证准确率", "测试准确率", "比上一步提高", "用时（小时）"])
+    return pd.DataFrame(rows, columns=["步骤", "验证", "测试准确率", "提高", "小时"])
 
 
 def sentence(results: list[dict], linear: list[dict]) -> str:
     """The strongest classifier beside the linear model."""
-    runs = list(by_step(results)[-1][1].values())
+    [runs] = strongest(results).values()
     text = f"最后一步的测试准确率为{mean_accuracy(runs):.2%}（{len(runs)}个种子）"
     if not linear:
         return f"{text}。"

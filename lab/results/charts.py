@@ -271,11 +271,16 @@ def accuracy_by_hours(runs: list[tuple[dict, float]], levels: dict[str, float]):
             if some:
                 style = dict(edgecolors=COLORS[base], facecolors=filled, marker=MARKERS[base], linewidths=0.9)
                 axis.scatter(*zip(*some, strict=True), s=24, label=f"{base}，{name}", **style)
-    for at, (name, level) in enumerate(sorted(levels.items(), key=lambda each: each[1])):
-        axis.axhline(level, color="gray", linewidth=0.8, linestyle="--")
-        x, side = ((0.01, "left"), (0.99, "right"))[at % 2]  # neighbours may be close to each other
-        place = dict(xycoords=("axes fraction", "data"), ha=side, va="bottom", fontsize=8)
-        axis.annotate(f"{name}，{level:.2f}", (x, level), **place)
+    lines: list[list] = []  # what is said beside a level; with one that is close to it in one line
+    for name, level in sorted(levels.items(), key=lambda each: each[1]):
+        axis.axhline(level, color="gray", linewidth=0.8, linestyle="--", zorder=0)
+        if not lines or level - lines[-1][0] > 0.5:
+            lines.append([level])
+        lines[-1] += [f"{name}，{level:.2f}"]
+    for _, *names in lines:
+        place = dict(xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", fontsize=8)
+        axis.annotate("；".join(names), (0.01, max(levels[name.rpartition("，")[0]] for name in names)), **place)
+    axis.margins(y=0.08)
     axis.set(xscale="log", xlabel="训练用时（小时，含语言模型）", ylabel="测试准确率（%）")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.legend(loc="lower right")

@@ -6,7 +6,7 @@ import numpy as np
 
 from lab import record
 from lab.data import vectors
-from lab.results import evidence, perplexity, plan
+from lab.results import beyond, evidence, perplexity, plan
 from lab.results.cells import (
     BASES,
     MISSING,
@@ -205,6 +205,9 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
         lines.append(f"**结论**　参考报告的{len(verdicts)}条结论中，{'；'.join(parts)}。")
     if gains := [line for line in worth(results) if MISSING not in line]:
         lines.append(f"**词向量与预训练**　{''.join(gains)}")
+    if beyond.has_run(results):
+        best = beyond.sentence(results, linear).removeprefix("最后一步的")
+        lines.append(f"**最强的分类器**　以语言模型为起点、概括全部状态并作对抗训练的LSTM，{best}")
     if text := perplexity.sentence(spoken):
         lines.append(f"**语言模型**　{text}")
     return "\n\n".join(lines)

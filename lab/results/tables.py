@@ -267,7 +267,7 @@ def published_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
         if runs and runs[0]["config"]["DATASET"] == "aclImdb":
             best = best_run(runs)
             rows.append((best["test"]["accuracy"] * 100, f"**本实验**，{name}：`{best['run_id']}`", "本报告"))
-    return pd.DataFrame(sorted(rows), columns=["准确率（%）", "方法", "来源"])
+    return pd.DataFrame(sorted(rows), columns=["准确率", "方法", "来源"])
 
 
 def environment_table(results: list[dict], summary: dict | None) -> pd.DataFrame:
