@@ -50,8 +50,10 @@ def length_histogram(summary: dict):
     ):
         heights = np.array(counts[part]) / sum(counts[part]) * 100
         axis.bar(edges[:shown] + step / 2, heights[:shown], width=step, label=name, linewidth=0.8, **style)
-    if counts["train"][-1] or counts["test"][-1]:
-        axis.text(0.99, 0.5, f"最右一条：{edges[-1]:,}个及以上", ha="right", transform=axis.transAxes, fontsize=8)
+    longest = [counts[part][-1] / sum(counts[part]) for part in ("train", "test")]
+    if any(longest):
+        text = "最右一条：{:,}个及以上，\n占训练集的{:.2%}，测试集的{:.2%}".format(edges[-1], *longest)
+        axis.text(0.99, 0.4, text, ha="right", transform=axis.transAxes, fontsize=8)
     axis.set(xlabel="影评长度（词元数）", ylabel="占该部分的百分比（%）")
     axis.legend()
     return fig

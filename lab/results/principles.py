@@ -195,9 +195,7 @@ def draw_distance(data: dict):
         axis.plot(place, found.mean(1), **STYLES[kind], markersize=6, label=name(kind, data))
         axis.plot(place, found, linestyle="", marker="_", color=STYLES[kind]["color"], alpha=0.7)
     axis.axhline(50, color="#7f7f7f", linewidth=0.8)
-    axis.annotate(
-        "随机猜", (data["distances"][-1] * 1.06, 50), xytext=(0, 3), textcoords="offset points", fontsize=8, ha="right"
-    )
+    axis.annotate("随机猜", (data["distances"][0], 50), xytext=(0, -10), textcoords="offset points", fontsize=8)
     axis.set(xscale="log", xlabel="第一个词元到结尾的距离（步）", ylabel="准确率（%）", ylim=(40, 103))
     axis.set_xticks(data["distances"], map(str, data["distances"]))
     axis.minorticks_off()

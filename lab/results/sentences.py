@@ -227,7 +227,7 @@ def unfinished(results: list[dict]) -> str:
     late = [f"`{run['run_id']}`" for run in results if run["best_epoch"] == run["config"]["N_EPOCHS"]]
     if not late:
         return ""
-    return f"选中最后一轮的有{len(late)}次运行：{'、'.join(late)}。它们的验证损失到最后一轮才降到最低，再多训练几轮或许还会下降。"
+    return f"选中最后一轮的有{len(late)}次运行：{'、'.join(late)}。验证损失到最后一轮才降到最低，再多训练几轮或许还会下降。"
 
 
 def effort(results: list[dict], spoken: list[dict]) -> str:
