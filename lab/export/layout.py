@@ -16,6 +16,7 @@ PAGE_WIDTH = 46.0  # em of a table's text, across the web page
 LINE_WIDTH = 50.0  # em of a table's text, across the printed page
 CELL_PADDING = 1.2  # em of each column
 SHORT_CELL = 11.5  # em: an accuracy with its interval, a run's name
+SHORT_HEAD = 6.5  # em: stays in one line
 SMALLEST = 0.89  # of a printed table's letters: 8 points
 LONGEST_WORD = 40  # characters; a longer one may be broken anywhere
 PLAIN = ("Str", "Space", "SoftBreak", "LineBreak", "Math")  # no Typst function
@@ -280,11 +281,13 @@ def column_widths(table: dict) -> tuple[list[float], list[float]]:
     """The least and the wanted width of a table's columns, in em of its text."""
     columns = table["c"][2]
     least, wanted = [0.0] * len(columns), [0.0] * len(columns)
-    for _, cells in table_rows(table):
+    heads = len(table["c"][3][1])
+    for row, (_, cells) in enumerate(table_rows(table)):
         for i, (_, _, _, span, content) in enumerate(cells[: len(columns)]):
             if span == 1:
                 content = shown(content)
-                words = re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)
+                whole = row < heads and width(content) <= SHORT_HEAD
+                words = [content] if whole else re.findall(r"[!-,.-ӿ]*-|[!-,.-ӿ]+|.", content)
                 wanted[i] = max(wanted[i], width(content))
                 least[i] = max([least[i], min(4.0, wanted[i]), *(width(word[:LONGEST_WORD]) for word in words)])
     return least, wanted

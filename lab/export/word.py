@@ -33,10 +33,18 @@ STYLES = {  # fonts, size in points, centred
     "Verbatim Char": (MONO, 9, False),
     "Bibliography": (SERIF, 9.5, False),
     "Table Text": (SERIF, 9, False),
+    "Table Text Next": (SERIF, 9, False),
     "toc 1": (SERIF, 10.5, False),
     "toc 2": (SERIF, 10.5, False),
 }
-INDENTED = {"Body Text": 2, "First Paragraph": 2, "Compact": 0, "Table Text": 0}  # 汉字 before the first line
+INDENTED = {
+    "Body Text": 2,
+    "First Paragraph": 2,
+    "Compact": 0,
+    "Table Text": 0,
+    "Table Text Next": 0,
+}  # 汉字 before the first line
+KEPT = 18  # rows: a table of no more stays on one page
 LINE_WIDTH = 44.0  # em of a table's text, across the page
 CONTENTS = r'TOC \o "1-2" \h \z \u'  # Word's instruction: headings of two levels, with links
 
@@ -98,12 +106,14 @@ def add_contents(tree: dict) -> None:
 
 def set_cells(table: dict) -> None:
     """Put a table's cells into the style of its text, smaller than the prose's."""
-    for row in table_rows(table):
+    rows = table_rows(table)
+    for at, row in enumerate(rows, 1):
+        style = "Table Text Next" if at < len(rows) <= KEPT else "Table Text"
         for cell in row[1]:
             lines = [
                 each | {"t": "Para"} if each["t"] == "Plain" else each for each in cell[4]
             ]  # pandoc styles the plain
-            cell[4] = [styled("Table Text", lines)] if lines else []
+            cell[4] = [styled(style, lines)] if lines else []
 
 
 def count_caption(element: dict) -> None:
@@ -142,7 +152,7 @@ def beside(label: str, formula: list[dict], number: list[dict]) -> dict:
 def reference() -> bytes:
     """pandoc's own reference document with the lab's fonts, an A4 page, and page numbers."""
     document = Document(io.BytesIO(run_pandoc("", "--print-default-data-file=reference.docx")))
-    for name in ("Table Text", "toc 1", "toc 2"):
+    for name in ("Table Text", "Table Text Next", "toc 1", "toc 2"):
         document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Normal"]
     for name, (fonts, size, centred) in STYLES.items():
         style = document.styles[name]
@@ -163,7 +173,8 @@ def reference() -> bytes:
     document.styles["toc 2"].paragraph_format.left_indent = Pt(21)
     works = document.styles["Bibliography"].paragraph_format
     works.left_indent, works.first_line_indent, works.space_after = Pt(24), Pt(-24), Pt(2)
-    document.styles["Table Caption"].paragraph_format.keep_with_next = True
+    for name in ("Table Caption", "Table Text Next"):
+        document.styles[name].paragraph_format.keep_with_next = True
     document.styles["First Paragraph"].paragraph_format.space_before = Pt(4)  # it stands behind tables
     document.styles.add_style("Equation", WD_STYLE_TYPE.TABLE)
     add_rules(document.styles["Table"])

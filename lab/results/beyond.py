@@ -72,7 +72,9 @@ def sentence(results: list[dict], linear: list[dict]) -> str:
     """The strongest classifier beside the linear model."""
     [runs] = strongest(results).values()
     text = f"最后一步的测试准确率为{mean_accuracy(runs):.2%}（{len(runs)}个种子）"
-    if not linear:
+    seeds = {run["config"]["SEED"] for run in runs}
+    same = [run for run in linear if run["config"]["SEED"] in seeds]
+    if len(same) < len(seeds):
         return f"{text}。"
-    gap = (mean_accuracy(runs) - mean_accuracy(linear)) * 100
-    return f"{text}，比线性模型（{mean_accuracy(linear):.2%}）{'高' if gap > 0 else '低'}{abs(gap):.2f}个百分点。"
+    gap = (mean_accuracy(runs) - mean_accuracy(same)) * 100
+    return f"{text}，比同种子的线性模型（{mean_accuracy(same):.2%}）{'高' if gap > 0 else '低'}{abs(gap):.2f}个百分点。"

@@ -212,7 +212,8 @@ def forest(comparisons: pd.DataFrame):
     }
     y, ticks, names, seen = 0.0, [], [], set()
     for claim in claims:
-        axis.text(0.0, y, claim, transform=axis.get_yaxis_transform(), fontsize=9, color=COLORS["LSTM"], va="center")
+        ticks.append(y)
+        names.append(claim)
         y += 1
         for row in rows[rows["claim"] == claim].itertuples():
             marker, color = styles[row.outcome]
@@ -227,6 +228,9 @@ def forest(comparisons: pd.DataFrame):
         y += 0.4
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(ticks, names, fontsize=8)
+    for words in axis.get_yticklabels():
+        if words.get_text() in claims:
+            words.set(color=COLORS["LSTM"], fontsize=9)
     axis.set(ylim=(y, -1), xlabel="测试准确率之差（百分点，正值与结论同向）")
     axis.grid(axis="y", visible=False)
     axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))

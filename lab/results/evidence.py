@@ -14,6 +14,7 @@ from lab.errors import LabError
 from lab.results.cells import MISSING, REFERENCE, Cell, by_cell
 from lab.results.plan import ALPHA, CLAIMS, COVERAGE, Pair, smallest_difference
 
+INSIDE = "区间内"  # where a reference figure lies
 NOT_COMPARABLE = "不可比"
 
 
@@ -278,7 +279,7 @@ def reference_table(results: list[dict]) -> pd.DataFrame:
             row |= dict(mean=found.mean, sd=np.nan if found.sd is None else found.sd)
             if span := prediction(values):
                 below, above = REFERENCE[cell] < span[0], REFERENCE[cell] > span[1]
-                row |= dict(low=span[0], high=span[1], place="低于区间" if below else "高于区间" if above else "区间内")
+                row |= dict(low=span[0], high=span[1], place="低于区间" if below else "高于区间" if above else INSIDE)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -104,7 +104,7 @@ def sentence(results: list[dict]) -> str:
         f"{name}（{means[name]:.1f}{f'，{len(found[name])}个种子的均值' if len(found[name]) > 1 else ''}）"
         for name in sorted(means, key=means.get)
     ]
-    return f"困惑度由低到高：{'、'.join(parts)}。" if parts else ""
+    return f"困惑度由低到高依次为：{'、'.join(parts)}。" if parts else ""
 
 
 def samples_table(results: list[dict]) -> pd.DataFrame:

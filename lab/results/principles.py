@@ -130,7 +130,7 @@ def say_gradients(data: dict, distance: int = 50) -> str:
         for kind, found in data["networks"].items()
     ]
     return (
-        f"退回{at}步处隐藏状态的梯度范数与末步之比（训练前、训练后）：{'；'.join(parts)}。"
+        f"回传{at}步处隐藏状态的梯度范数与末步之比（训练前、训练后）：{'；'.join(parts)}。"
         f"灰色细线是RNN的上界$\\eta^{{t-k}}$。训练{data['train_steps']}步后，验证准确率依次为"
         + "、".join(f"{found['accuracy']:.1%}" for found in data["networks"].values())
     )
@@ -180,7 +180,7 @@ def say_remedies(data: dict, distance: int = 50) -> str:
     free, clipped = (np.mean(data["training"][key]["losses"][-20:]) for key in ("free", "clipped"))
     worst = max(data["training"]["free"]["norms"])
     return (
-        f"退回{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$\\boldsymbol{{U}}$正交时是{start['orthogonal']}倍，"
+        f"回传{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$\\boldsymbol{{U}}$正交时是{start['orthogonal']}倍，"
         f"$\\boldsymbol{{U}}$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{power(worst)}，"
         f"不裁剪的损失最后在{free:.2f}上下，裁剪的在{clipped:.2f}上下"
     )

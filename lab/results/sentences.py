@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pandas as pd
 
 from lab import record
 from lab.data import vectors
@@ -64,17 +67,15 @@ def verdict(row) -> str:
     if row.verdict == MISSING:
         return f"{text}，{row.pairs}对比较都还没有结果。"
     if row.verdict == evidence.NOT_COMPARABLE:
-        return f"{text}：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归于维数。"
+        return f"{text}：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归因于维数。"
     if row.n_seeds < 2:
         text += "，各配对都只有一个种子，无法估计种子之间的波动。"
     else:
         text += (
-            f"。{row.main}对比较在{row.n_seeds}个种子上的平均差为{signed(row.difference * 100)}个百分点"
-            f"（正值与结论同向，95%区间{between(row.low * 100, row.high * 100)}，校正后{evidence.p_text(row.p_holm)}）；"
-            f"以80%的功效可检出的最小差异为{row.visible * 100:.2f}个百分点。"
+            f"。{row.main}对比较在{row.n_seeds}个种子上的平均差为{signed(row.difference * 100)}个百分点，"
+            f"95%区间{between(row.low * 100, row.high * 100)}，校正后{evidence.p_text(row.p_holm)}；"
+            f"可检出差异为{row.visible * 100:.2f}个百分点。"
         )
-        if row.verdict == "证据不足":
-            text += "真实差异若小于它，检出的概率不足80%，故不能据此认为没有差异。"
     if row.against:
         shown = [
             f"{plan.Pair(pair.better, pair.worse).label}{signed(100 * pair.difference)}（{evidence.p_text(pair.p_holm)}）"
@@ -102,8 +103,15 @@ def worth(results: list[dict]) -> list[str]:
         gain(f"{base} 1-1", "用随机词向量", "用GloVe词向量", pairs) for base, pairs in random_pairs(results).items()
     ]
     return lines + [
-        gain(f"`{name}`", "只用词向量", "以语言模型为起点", pairs) for name, pairs in pretrained_pairs(results).items()
+        gain(reader_name(name), "只用词向量", "以语言模型为起点", pairs)
+        for name, pairs in pretrained_pairs(results).items()
     ]
+
+
+def reader_name(name: str) -> str:
+    """``lstm-1x1-100d`` as LSTM 1-1; a run with other settings keeps its name."""
+    plain = re.fullmatch(r"(rnn|lstm)-(\d+)x(\d+)-100d", name)
+    return f"{plain[1].upper()} {plain[2]}-{plain[3]}" if plain else f"`{name}`"
 
 
 def settings(results: list[dict]) -> list[str]:
@@ -123,8 +131,9 @@ def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:
     if len(values) < 2:
         return ""
     mean, half = evidence.over_seeds(values)
+    shown = "、\u200b".join(map(signed, values))  # a line may break before a sign
     return (
-        f"表中最后一行只是一个种子的结果。同样两个配置在{len(values)}个种子上的差依次为{'、'.join(map(signed, values))}个百分点，"
+        f"[表](#mcnemar)的末行只是一个种子的结果。同样两个配置在{len(values)}个种子上的差依次为{shown}个百分点，"
         f"平均{signed(mean)}，95%区间{between(mean - half, mean + half)}。"
     )
 
@@ -140,9 +149,35 @@ def short(results: list[dict]) -> str:
     clipped = [each for each in changes(results) if each.cell in cells and list(each.changed) == ["GRAD_CLIP"]]
     for each in clipped:
         text += gain(each.cell.label, "默认设置", f"取{each.label}", each.pairs)
-    if left := [cell.label for cell in cells if cell not in {each.cell for each in clipped}]:
-        text += f"{'、'.join(left)}没有做裁剪梯度的对照，原因尚不清楚。"
+    places = found.set_index("cell")["place"]
+    for cell in [cell for cell in cells if cell not in {each.cell for each in clipped}]:
+        inside = "参考值仍在再运行一次的预测区间内，差异可以由种子间的波动解释"
+        reason = inside if places[cell] == evidence.INSIDE else "原因尚不清楚"
+        text += f"{cell.label}没有做裁剪梯度的对照，{reason}。"
     return text
+
+
+def places(reference: pd.DataFrame) -> str:
+    """How many references lie within the prediction interval of their cell, and which do not."""
+    known = reference[reference["low"].notna()]
+    outside = [f"{row.cell.label}（{row.place}）" for row in known.itertuples() if row.place != evidence.INSIDE]
+    if not len(known):
+        return ""
+    text = f"有预测区间的{len(known)}个配置中，{len(known) - len(outside)}个的参考值在区间内"
+    return f"{text}，例外的是{'、'.join(outside)}。" if outside else f"{text}。"
+
+
+def mistakes(by_length: pd.DataFrame, matrix: np.ndarray) -> str:
+    """Where the errors are: on long or on short reviews (``tables.length_table``), on which class (confusion matrix)."""
+    lines = []
+    for base, rows in by_length.groupby("base", sort=False):
+        change = (rows.iloc[-1]["accuracy"] - rows.iloc[0]["accuracy"]) * 100
+        lines.append(f"{base}{'高' if change > 0 else '低'}{abs(change):.1f}个百分点")
+    text = f"最长一组影评的准确率与最短一组相比，{'，'.join(lines)}。" if lines else ""
+    wrong = matrix[[0, 1], [1, 0]] / matrix.sum(1)
+    more = "多于" if wrong[1] > wrong[0] else "少于" if wrong[1] < wrong[0] else "与"
+    end = "一样多" if more == "与" else ""
+    return f"{text}混淆矩阵中，正面影评被判错的（{wrong[1]:.1%}）{more}负面影评被判错的（{wrong[0]:.1%}）{end}。"
 
 
 def control(results: list[dict], linear: list[dict]) -> str:
@@ -191,7 +226,7 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     ground = f"，{standing(hundred)}" if hundred else ""
     lines = [
         f"**内容**　用循环神经网络对{name}影评作情感分类与语言建模，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
-        f"共{len(results)}次分类训练与{len(networks)}次语言模型训练{ground}。"
+        f"共完成{len(results)}次分类训练和{len(networks)}次语言模型训练{ground}。"
     ]
     cells = {base: list(table[base, 1, 1, 100].values()) for base in BASES}
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
@@ -201,8 +236,10 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
         lines.append(f"**准确率**　100维词向量、1层单向时，测试准确率{'，'.join(shown)}。")
     groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
     if set(groups.index) - {MISSING}:
-        parts = [f"{word}的有{'、'.join(f'“{claim}”' for claim in claims)}" for word, claims in groups.items()]
-        lines.append(f"**结论**　参考报告的{len(verdicts)}条结论中，{'；'.join(parts)}。")
+        parts = [
+            f"{len(claims)}条{word}（{'、'.join(f'“{claim}”' for claim in claims)}）" for word, claims in groups.items()
+        ]
+        lines.append(f"**结论**　课程参考报告的{len(verdicts)}条结论中，{'，'.join(parts)}。")
     if gains := [line for line in worth(results) if MISSING not in line]:
         lines.append(f"**词向量与预训练**　{''.join(gains)}")
     if beyond.has_run(results):
@@ -219,15 +256,20 @@ def ranking(found: dict[str, list[dict]]) -> str:
     if len(means) < 2:
         return ""
     shown = "；".join(f"{name}，{mean:.2%}" for mean, name in means)
-    return f"1层单向的各类模型按测试准确率由低到高为：{shown}。"
+    return f"1层单向的各类模型按测试准确率由低到高为：{shown}。相邻两项的差异未必显著。"
 
 
 def unfinished(results: list[dict]) -> str:
     """Which runs were best in their last epoch; nothing where none was."""
-    late = [f"`{run['run_id']}`" for run in results if run["best_epoch"] == run["config"]["N_EPOCHS"]]
+    late = []
+    for run in results:
+        if run["best_epoch"] == run["config"]["N_EPOCHS"]:
+            losses = [epoch["valid_loss"] for epoch in run["history"]]
+            flat = next((at for at, loss in enumerate(losses) if abs(loss - np.log(2)) > 0.01), len(losses))
+            late.append(f"`{run['run_id']}`" + (f"（前{flat}轮停在随机猜测的ln 2附近）" if flat > 1 else ""))
     if not late:
         return ""
-    return f"选中最后一轮的有{len(late)}次运行：{'、'.join(late)}。验证损失到最后一轮才降到最低，再多训练几轮或许还会下降。"
+    return f"实验表中有{len(late)}次运行选中最后一轮：{'、'.join(late)}。验证损失到这一轮才降到最低，再多训练几轮或许还会下降。"
 
 
 def effort(results: list[dict], spoken: list[dict]) -> str:

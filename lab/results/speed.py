@@ -87,12 +87,12 @@ def table(machines: list[dict]) -> pd.DataFrame:
                 {
                     "处理器": label(machine),
                     "循环层": base,
-                    "一步快（倍）": speedup(machine, base),
-                    "耗时随长度的次方": exponent(machine, base),
+                    "单步加速比": speedup(machine, base),
+                    "耗时增长指数": exponent(machine, base),
                     "一轮（秒）": own["seconds"],
                     "打包的一轮（秒）": packed["seconds"],
-                    "切成小份再打包（秒）": packed["portioned"],
-                    "一轮快（倍）": epoch_speedup(machine, base),
+                    "分小批打包（秒）": packed["portioned"],
+                    "一轮加速比": epoch_speedup(machine, base),
                 }
             )
     return pd.DataFrame(rows)
@@ -106,7 +106,7 @@ def grid_sentence(machines: list[dict]) -> str:
         if whole["cells"] == whole["of"] > 0:
             memory = f"，单个进程的内存峰值{whole['memory'] / 1e9:.2f}GB" if whole["memory"] else ""
             lines.append(
-                f"在{label(machine)}（{machine['cores']}核）上，整张实验表（种子2077，{whole['of']}个配置）历时"
+                f"在{machine['cores']}核的{label(machine)}上，实验表的{whole['of']}个配置（种子2077）共历时"
                 f"{whole['elapsed'] / 60:.0f}分钟，各配置用时之和{whole['seconds'] / 60:.0f}分钟{memory}。"
             )
     return "".join(lines)

@@ -47,7 +47,7 @@ def test_sentence_and_picture_follow_the_runs():
     results = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.95]})
     control = run(0.90)
     assert beyond.sentence(results, [control]) == (
-        "最后一步的测试准确率为95.00%（1个种子），比线性模型（90.00%）高5.00个百分点。"
+        "最后一步的测试准确率为95.00%（1个种子），比同种子的线性模型（90.00%）高5.00个百分点。"
     )
     assert "低1.00个百分点" in beyond.sentence(climbed({2077: [0.8, 0.8, 0.8, 0.8, 0.89]}), [control])
     assert math.isnan(beyond.hours(results[-1], []))

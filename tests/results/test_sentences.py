@@ -1,12 +1,13 @@
 """Sentences with branches, each branch met once."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from made import N, pretrained, run, some
 
 from lab import record
 from lab.results import evidence, sentences
-from lab.results.cells import MISSING, pretrained_pairs, random_pairs
+from lab.results.cells import MISSING, REFERENCE, pretrained_pairs, random_pairs
 from lab.results.plan import CLAIMS
 
 
@@ -76,10 +77,9 @@ def verdict_of(accuracies: dict, seeds=(2077, 2078, 2079)) -> str:
 def test_verdicts_in_words():
     holds = verdict_of({"LSTM": (0.86, 0.861, 0.862), "RNN": (0.76, 0.762, 0.761)})
     assert holds.startswith("“LSTM优于RNN”：成立。1对比较在3个种子上的平均差为+10.00个百分点")
-    assert "以80%的功效可检出的最小差异为" in holds
+    assert "可检出差异为" in holds
     unclear = verdict_of({"LSTM": (0.80, 0.76, 0.78), "RNN": (0.76, 0.78, 0.77)})
     assert "证据不足。1对比较" in unclear
-    assert "不能据此认为没有差异" in unclear
     against = verdict_of({"RNN": (0.86, 0.861, 0.862), "LSTM": (0.76, 0.762, 0.761)})
     assert "：不成立。" in against
     assert "方向相反且显著的有：LSTM 1-1（100维）对RNN 1-1（100维）−10.00" in against
@@ -109,7 +109,10 @@ def test_the_abstract_follows_the_results():
 
 def test_kinds_are_ranked_by_what_they_reached():
     found = {"甲": [run(0.9), run(0.8)], "乙": [run(0.7)], "丙": []}
-    assert sentences.ranking(found) == "1层单向的各类模型按测试准确率由低到高为：乙，70.00%；甲，85.00%。"
+    assert (
+        sentences.ranking(found)
+        == "1层单向的各类模型按测试准确率由低到高为：乙，70.00%；甲，85.00%。相邻两项的差异未必显著。"
+    )
     assert sentences.ranking({"甲": [run(0.9)], "丙": []}) == ""
 
 
@@ -117,5 +120,28 @@ def test_runs_that_were_best_in_their_last_epoch_are_named():
     early, late = run(0.8), run(0.8, SEED=2078)
     late["best_epoch"] = late["config"]["N_EPOCHS"]
     early["best_epoch"] = 1
-    assert f"有1次运行：`{late['run_id']}`。" in sentences.unfinished([early, late])
+    assert f"有1次运行选中最后一轮：`{late['run_id']}`。" in sentences.unfinished([early, late])
     assert sentences.unfinished([early]) == ""
+
+
+def test_references_outside_their_interval_are_named():
+    one, two, three, *_ = REFERENCE
+    frame = pd.DataFrame(
+        [
+            dict(cell=one, low=0.7, place=evidence.INSIDE),
+            dict(cell=two, low=0.7, place="低于区间"),
+            dict(cell=three, low=np.nan, place="–"),
+        ]
+    )
+    label = two.label
+    assert sentences.places(frame) == f"有预测区间的2个配置中，1个的参考值在区间内，例外的是{label}（低于区间）。"
+    assert sentences.places(frame[2:]) == ""
+
+
+def test_mistakes_follow_lengths_and_matrix():
+    lengths = pd.DataFrame(dict(base=["RNN", "RNN"], bin=["≤100", ">1000"], accuracy=[0.9, 0.8]))
+    text = sentences.mistakes(lengths, np.array([[90, 10], [20, 80]]))
+    assert text == (
+        "最长一组影评的准确率与最短一组相比，RNN低10.0个百分点。"
+        "混淆矩阵中，正面影评被判错的（20.0%）多于负面影评被判错的（10.0%）。"
+    )
