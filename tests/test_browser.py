@@ -309,20 +309,20 @@ def test_a_corrected_slip_is_gone(page, desk, saved):
 
 
 def test_an_interrupted_run_says_one_line_and_goes_on(page, desk, saved):
-    folder = desk.home / "runs" / "sample" / "rnn-1x1-100d-s2077-h8-e30"
+    folder = desk.home / "runs" / "sample" / "rnn-1x1-100d-s2077-h8-e100"
     open_notebook(page, "03_train.ipynb")
-    type_parameter(page, line="\nN_EPOCHS = 30")
+    type_parameter(page, line="\nN_EPOCHS = 100")
     run_all(page)
-    panel(page).locator("pre", has_text=re.compile(r"[3-9]/30")).first.wait_for()
+    panel(page).locator("pre", has_text=re.compile(r"[3-9]/100")).first.wait_for()
     panel(page).locator("[data-command='notebook:interrupt-kernel']").click()
     wait_for_end(page)
     assert errors_in(save(page, desk, "03_train.ipynb")) == [["已停止；再次运行会从停下的地方继续。"]]
     with safe_open(folder / "checkpoint.safetensors", "np") as file:
         history = json.loads(file.metadata()["history"])
-    assert 3 <= len(history) < 30
+    assert 3 <= len(history) < 100
     run_all(page)
     wait_for_end(page)
     assert errors_in(save(page, desk, "03_train.ipynb")) == []
     result = json.loads((desk.home / "runs/sample/results" / f"{folder.name}.json").read_text(encoding="utf-8"))
     assert result["history"][: len(history)] == history  # the times too: none of these epochs ran twice
-    assert len(result["history"]) == 30
+    assert len(result["history"]) == 100

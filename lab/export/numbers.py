@@ -27,7 +27,7 @@ BARE = {"摘要", WORKS, "致谢"}  # headings without a number
 
 def number(tree: dict, numbered: bool) -> None:
     """Number headings (if ``numbered``), captions and formulas; fill in the references; ``LabError`` without a target."""
-    labels = number_headings(tree) if numbered else {}
+    labels = number_headings(tree) if numbered else name_headings(tree)
     count = dict.fromkeys(KINDS, 0)
     for each in elements(tree, "Figure", "Table", "Div"):
         attr = attributes(each)
@@ -54,6 +54,17 @@ def number(tree: dict, numbered: bool) -> None:
                 raise LabError(
                     f"第{cite['cell']}个单元格引用的文献[@{key}]不在{BIBLIOGRAPHY.name}里：已有{'、'.join(sorted(works()))}。"
                 )
+
+
+def name_headings(tree: dict) -> dict[str, str]:
+    """What a reference to each heading says where headings have no numbers."""
+    headings = list(elements(tree, "Header"))
+    return {
+        name: f"“{plain_text(each)}”一节"
+        for each in headings
+        for name in (each["c"][1][0], *each.get("anchors", ()))
+        if name
+    }
 
 
 def number_headings(tree: dict) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_markdown_cell, new_notebook
 from pypdf import PdfReader
+from reading import page, pdf, words
 
 from lab.errors import LabError
 from lab.export import numbers
@@ -90,3 +91,8 @@ def test_every_work_is_listed_with_its_facts():
     for place in range(1, len(numbers.works()) + 1):
         assert re.search(rf"\[{place}\] [A-Z]", words)
     assert "?" not in words
+
+
+@pytest.mark.parametrize("export", [page, pdf])
+def test_a_section_without_a_number_is_named(export):
+    assert "见“乙”一节" in words(export("# 题\n\n## 乙\n\n见[节](#乙)。"))
