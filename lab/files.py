@@ -90,8 +90,11 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         for each in filter(Path.is_file, temporary.rglob("*")):
             with open(each, "rb") as file:
                 os.fsync(file.fileno())
-        if not path.exists():
+        try:
             os.replace(temporary, path)
+        except OSError:
+            if not path.is_dir():  # else another was quicker
+                raise
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -60,3 +62,17 @@ def test_relative_data_folder_is_found_from_the_project_too(tmp_path, monkeypatc
     assert files.source_dir() == files.PROJECT / "notebooks"
     (tmp_path / "notebooks").mkdir()
     assert files.source_dir() == tmp_path / "notebooks"
+
+
+def test_many_write_the_same_folder_at_once(tmp_path):
+    together = threading.Barrier(8)
+
+    def write(number):
+        with files.atomic_folder(tmp_path / "folder") as temporary:
+            (temporary / "whose").write_text(str(number))
+            together.wait()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert (tmp_path / "folder" / "whose").read_text() in map(str, range(8))
