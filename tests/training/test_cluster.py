@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -54,7 +55,7 @@ class Place:
         env = os.environ | (self.environment if environment is None else environment) | own
         with open(self.folder / f"{name}.log", "wb") as log:
             command = [*prefix, sys.executable, "-m", "dask", *arguments]
-            self.processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+            self.processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self.folder))
         return self.processes[-1]
 
     def worker(self, at, environment=None):
@@ -163,3 +164,18 @@ def test_without_the_certificate_nobody_is_let_in(tmp_path):
         said = bare.communicate(timeout=120)[1]
         assert bare.returncode == 1
         assert said.splitlines()[-1].startswith("错误：连不上dask调度器tls://")
+
+
+def test_a_worker_of_another_version_is_named(tmp_path):
+    shutil.copytree(files.PROJECT / "lab", tmp_path / "other" / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "other" / "lab" / "errors.py", "a", encoding="utf-8") as file:
+        file.write("\n# a change\n")
+    with contextlib.closing(Place(tmp_path)) as place:
+        place.worker(3, environment=dict(PYTHONPATH=str(tmp_path / "other")))
+        for seed in range(2100, 2110):  # until the third worker is there
+            caller = place.ask("--seed", str(seed))
+            said = caller.communicate(timeout=180)[1]
+            if caller.returncode:
+                break
+    assert re.search(r"^错误：工作进程tcp://\S+的程序是rnn-lab .+，这里的是rnn-lab .+。请", said.splitlines()[-1])
+    assert not place.results("worker3")
