@@ -12,7 +12,7 @@ GIVEN = ".given.json"  # name -> digest of what was copied
 WIDGET = "application/vnd.jupyter.widget-view+json"
 GONE = "<p>这里有一个交互控件，从头运行本笔记本后才会出现。</p>"
 # Of rendered code the lines stay whole, of tables the heads; comments on dark ground reach a contrast of 4.5:1.
-STYLE = """body .jp-RenderedMarkdown pre { overflow-x: auto }
+STYLE = """body .jp-RenderedMarkdown pre { overflow-x: auto; font-size: 12px; line-height: 1.5 }
 body .jp-RenderedMarkdown pre, body .jp-RenderedMarkdown pre * { white-space: pre !important; word-break: normal }
 body .jp-RenderedHTMLCommon th { white-space: nowrap }
 body[data-jp-theme-light="false"] { --jp-mirror-editor-comment-color: #8fb8b8 }

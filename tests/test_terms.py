@@ -59,5 +59,5 @@ def test_one_term_for_one_thing(row):
 
 def test_a_command_in_a_message_can_be_copied():
     calls = re.compile(rf"(?<!uv run )\blab (?:{'|'.join(main.commands)})\b")
-    wrong = {place: calls.findall(text) for place, text in texts().items() if place.endswith(".py")}
+    wrong = {place: calls.findall(text) for place, text in texts().items() if place.endswith((".py", ".ipynb"))}
     assert not {place: found for place, found in wrong.items() if found}

@@ -61,8 +61,8 @@ def comparison(results: list[dict]) -> pd.DataFrame:
                     "模型": name,
                     "种子": int(re.search(r"-s(\d+)", counted["run_id"])[1]),
                     "困惑度": marks["perplexity"],
-                    "95%区间": f"[{low:.1f}, {high:.1f}]",
-                    "与三元语法模型之比": f"{ratio:.3f} [{ratio_low:.3f}, {ratio_high:.3f}]",
+                    "95%区间": f"[{low:.1f},\u00a0{high:.1f}]",
+                    "与三元语法模型之比": f"{ratio:.3f} [{ratio_low:.3f},\u00a0{ratio_high:.3f}]",
                     "读过的词元（百万）": (
                         result["history"][-1]["tokens"] if result else counted["data"]["tokens"]["train"]
                     )
