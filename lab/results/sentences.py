@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -154,7 +155,26 @@ def short(results: list[dict]) -> str:
         inside = "参考值仍在再运行一次的预测区间内，差异可以由种子间的波动解释"
         reason = inside if places[cell] == evidence.INSIDE else "原因尚不清楚"
         text += f"{cell.label}没有做裁剪梯度的对照，{reason}。"
-    return text
+    table = by_cell(results)
+    return text + "".join(stuck(cell.label, list(table[cell].values())) for cell in cells)
+
+
+def is_guess(epoch: dict) -> bool:
+    """Whether an epoch's validation loss is that of guessing: ln 2."""
+    return abs(epoch["valid_loss"] - math.log(2)) < 0.01
+
+
+def stuck(label: str, runs: list[dict]) -> str:
+    """How long the runs of a cell did no better than guessing, and how small their gradients were meanwhile."""
+    counts = [sum(map(is_guess, run["history"])) for run in runs]
+    epochs = [epoch for run in runs for epoch in run["history"] if "grad_norm" in epoch]
+    some, others = ([epoch["grad_norm"] for epoch in epochs if is_guess(epoch) is guess] for guess in (True, False))
+    if max(counts) < 2 or not some or not others:
+        return ""
+    return (
+        f"{label}的{len(runs)}次运行各有{'、'.join(map(str, counts))}轮的验证损失停在随机猜测的ln 2附近；"
+        f"这些轮次里梯度范数的中位数是{np.median(some):.2f}，其余轮次是{np.median(others):.2f}。"
+    )
 
 
 def places(reference: pd.DataFrame) -> str:
@@ -264,8 +284,7 @@ def unfinished(results: list[dict]) -> str:
     late = []
     for run in results:
         if run["best_epoch"] == run["config"]["N_EPOCHS"]:
-            losses = [epoch["valid_loss"] for epoch in run["history"]]
-            flat = next((at for at, loss in enumerate(losses) if abs(loss - np.log(2)) > 0.01), len(losses))
+            flat = next((at for at, epoch in enumerate(run["history"]) if not is_guess(epoch)), len(run["history"]))
             late.append(f"`{run['run_id']}`" + (f"（前{flat}轮停在随机猜测的ln 2附近）" if flat > 1 else ""))
     if not late:
         return ""

@@ -145,3 +145,15 @@ def test_mistakes_follow_lengths_and_matrix():
         "最长一组影评的准确率与最短一组相比，RNN低10.0个百分点。"
         "混淆矩阵中，正面影评被判错的（20.0%）多于负面影评被判错的（10.0%）。"
     )
+
+
+def test_runs_that_did_no_better_than_guessing_are_told():
+    still, moving = run(0.6, MODEL_BASE="LSTM"), run(0.8, MODEL_BASE="LSTM", SEED=2078)
+    for epoch in still["history"]:
+        epoch |= dict(valid_loss=0.693, grad_norm=0.04)
+    for epoch in moving["history"]:
+        epoch |= dict(valid_loss=0.5, grad_norm=1.5)
+    assert sentences.stuck("甲", [still, moving]) == (
+        "甲的2次运行各有4、0轮的验证损失停在随机猜测的ln 2附近；这些轮次里梯度范数的中位数是0.04，其余轮次是1.50。"
+    )
+    assert sentences.stuck("甲", [moving]) == ""
