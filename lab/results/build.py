@@ -37,6 +37,7 @@ def build(dataset: str, **given: str | None) -> list[Path]:
     ``given`` are name, student_id and date of the cover.
     """
     import nbformat
+    import papermill  # noqa: F401 - before the thread below: two threads that import Jupyter's parts can meet half-made modules
 
     dataset = Config(DATASET=dataset).DATASET  # its canonical name; an unknown one is refused
     executed = files.runs_dir(dataset) / "05_results.ipynb"
