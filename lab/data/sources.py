@@ -139,10 +139,10 @@ def _reading(source: Path) -> Iterator[None]:
 
 def is_official(dataset: str) -> bool:
     """Whether the reviews have to be all of aclImdb; ``LAB_SMALL=1`` asks for a corpus of the user's own."""
-    small = os.environ.get("LAB_SMALL", "")
-    if small.lower() not in ("", "0", "false", "no", "1", "true", "yes"):
+    small, official = os.environ.get("LAB_SMALL", ""), ("", "0", "false", "no")
+    if small.lower() not in (*official, "1", "true", "yes"):
         raise LabError(f"环境变量LAB_SMALL的值{small!r}不可用：允许1（自己的小语料）或0（完整的aclImdb）。")
-    return dataset == "aclImdb" and small.lower() in ("", "0", "false", "no")
+    return dataset == "aclImdb" and small.lower() in official
 
 
 def read_reviews(source: Path, parts: tuple[str, ...], official: bool = False) -> dict[str, list[Review]]:

@@ -8,7 +8,7 @@ import re
 
 from PIL import ImageColor
 
-from lab.export.nodes import elements, is_wide, plain_text, rewrite, string, table_rows
+from lab.export.nodes import elements, is_displayed, is_wide, plain_text, rewrite, string, table_rows
 from lab.export.pictures import PICTURES
 from lab.export.tools import pandoc
 
@@ -170,10 +170,6 @@ def starts_with_formula(block: dict) -> bool:
     if block["t"] == "Div":
         return block["c"][0][1] == ["equation"]
     return block["t"] == "Para" and bool(block["c"]) and is_displayed(block["c"][0])
-
-
-def is_displayed(element: dict) -> bool:
-    return element["t"] == "Math" and element["c"][0]["t"] == "DisplayMath"
 
 
 def contents_behind_abstract(tree: dict) -> None:

@@ -66,6 +66,11 @@ def attributes(element: dict) -> list | None:
     return element["c"][places[element["t"]]] if element["t"] in places else None
 
 
+def is_displayed(element: dict) -> bool:
+    """Whether an element is a formula on a line of its own."""
+    return element["t"] == "Math" and element["c"][0]["t"] == "DisplayMath"
+
+
 def string(content: str) -> dict:
     """Text without a blank as a pandoc element."""
     return {"t": "Str", "c": content}

@@ -13,7 +13,7 @@ import json
 import re
 
 from lab.errors import LabError
-from lab.export.nodes import attributes, elements, plain_text, rewrite, string
+from lab.export.nodes import attributes, elements, is_displayed, plain_text, rewrite, string
 from lab.export.tools import TEMPLATES, pandoc
 from lab.files import PROJECT
 
@@ -58,13 +58,15 @@ def number(tree: dict, numbered: bool) -> None:
 
 def name_headings(tree: dict) -> dict[str, str]:
     """What a reference to each heading says where headings have no numbers."""
-    headings = list(elements(tree, "Header"))
-    return {
-        name: f"“{plain_text(each)}”一节"
-        for each in headings
-        for name in (each["c"][1][0], *each.get("anchors", ()))
-        if name
-    }
+    labels = {}
+    for each in elements(tree, "Header"):
+        labels |= dict.fromkeys(names(each) - {""}, f"“{plain_text(each)}”一节")
+    return labels
+
+
+def names(heading: dict) -> set[str]:
+    """The targets by which links reach a heading."""
+    return {heading["c"][1][0], *heading.get("anchors", ())}
 
 
 def number_headings(tree: dict) -> dict[str, str]:
@@ -78,7 +80,7 @@ def number_headings(tree: dict) -> dict[str, str]:
             count[level:] = [count[level] + 1] + [0] * (DEPTH - level - 1)
             shown = ".".join(map(str, count[: level + 1]))
             each["c"][2][:0] = [string(shown), string("\u2002")]
-            labels |= dict.fromkeys({each["c"][1][0], *each.get("anchors", ())}, f"第{shown}节")
+            labels |= dict.fromkeys(names(each), f"第{shown}节")
     return labels
 
 
@@ -90,7 +92,7 @@ def part_equations(element: dict) -> list[dict]:
     for each in element["c"]:
         label = each.get("label", "") if each["t"] == "Math" else ""
         before = next((i for i in reversed(range(len(line))) if line[i]["t"] not in ("Space", "SoftBreak")), None)
-        if each["t"] == "Math" and each["c"][0]["t"] == "DisplayMath" and before is not None:
+        if is_displayed(each) and before is not None:
             anchor = line[before]
             if anchor["t"] == "Span" and anchor["c"][0][0] and not anchor["c"][1]:
                 label, line = anchor["c"][0][0], line[:before]

@@ -33,17 +33,10 @@ STYLES = {  # fonts, size in points, centred
     "Verbatim Char": (MONO, 9, False),
     "Bibliography": (SERIF, 9.5, False),
     "Table Text": (SERIF, 9, False),
-    "Table Text Next": (SERIF, 9, False),
     "toc 1": (SERIF, 10.5, False),
     "toc 2": (SERIF, 10.5, False),
 }
-INDENTED = {
-    "Body Text": 2,
-    "First Paragraph": 2,
-    "Compact": 0,
-    "Table Text": 0,
-    "Table Text Next": 0,
-}  # 汉字 before the first line
+INDENTED = {"Body Text": 2, "First Paragraph": 2, "Compact": 0, "Table Text": 0}  # 汉字 before the first line
 KEPT = 18  # rows: a table of no more stays on one page
 LINE_WIDTH = 44.0  # em of a table's text, across the page
 CONTENTS = r'TOC \o "1-2" \h \z \u'  # Word's instruction: headings of two levels, with links
@@ -152,8 +145,9 @@ def beside(label: str, formula: list[dict], number: list[dict]) -> dict:
 def reference() -> bytes:
     """pandoc's own reference document with the lab's fonts, an A4 page, and page numbers."""
     document = Document(io.BytesIO(run_pandoc("", "--print-default-data-file=reference.docx")))
-    for name in ("Table Text", "Table Text Next", "toc 1", "toc 2"):
+    for name in ("Table Text", "toc 1", "toc 2"):
         document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Normal"]
+    document.styles.add_style("Table Text Next", WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Table Text"]
     for name, (fonts, size, centred) in STYLES.items():
         style = document.styles[name]
         set_fonts(style, fonts, size)

@@ -44,12 +44,13 @@ def by_step(results: list[dict]) -> list[tuple[str, dict[int, dict]]]:
 
 def has_run(results: list[dict]) -> bool:
     """Whether the last step has been run."""
-    return bool(by_step(results)[-1][1])
+    return bool(strongest(results))
 
 
 def strongest(results: list[dict]) -> dict[str, list[dict]]:
     """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
-    return {"LSTM，语言模型与对抗训练": list(by_step(results)[-1][1].values())} if has_run(results) else {}
+    _, runs = by_step(results)[-1]
+    return {"LSTM，语言模型与对抗训练": list(runs.values())} if runs else {}
 
 
 def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:

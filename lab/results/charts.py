@@ -277,15 +277,15 @@ def accuracy_by_hours(runs: list[tuple[dict, float]], levels: dict[str, float]):
             if some:
                 style = dict(edgecolors=COLORS[base], facecolors=filled, marker=MARKERS[base], linewidths=0.9)
                 axis.scatter(*zip(*some, strict=True), s=24, label=f"{base}，{name}", **style)
-    lines: list[list] = []  # what is said beside a level; with one that is close to it in one line
+    groups: list[list[tuple[str, float]]] = []  # levels that are close to each other are named in one line
     for name, level in sorted(levels.items(), key=lambda each: each[1]):
         axis.axhline(level, color="gray", linewidth=0.8, linestyle="--", zorder=0)
-        if not lines or level - lines[-1][0] > 0.5:
-            lines.append([level])
-        lines[-1] += [f"{name}，{level:.2f}"]
-    for _, *names in lines:
+        if not groups or level - groups[-1][0][1] > 0.5:
+            groups.append([])
+        groups[-1].append((name, level))
+    for group in groups:
         place = dict(xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", fontsize=8)
-        axis.annotate("；".join(names), (0.01, max(levels[name.rpartition("，")[0]] for name in names)), **place)
+        axis.annotate("；".join(f"{name}，{level:.2f}" for name, level in group), (0.01, group[-1][1]), **place)
     axis.margins(y=0.08)
     axis.set(xscale="log", xlabel="训练用时（小时，含语言模型）", ylabel="测试准确率（%）")
     axis.xaxis.set_major_formatter("{x:g}")

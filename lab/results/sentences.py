@@ -195,8 +195,7 @@ def mistakes(by_length: pd.DataFrame, matrix: np.ndarray) -> str:
         lines.append(f"{base}{'高' if change > 0 else '低'}{abs(change):.1f}个百分点")
     text = f"最长一组影评的准确率与最短一组相比，{'，'.join(lines)}。" if lines else ""
     wrong = matrix[[0, 1], [1, 0]] / matrix.sum(1)
-    more = "多于" if wrong[1] > wrong[0] else "少于" if wrong[1] < wrong[0] else "与"
-    end = "一样多" if more == "与" else ""
+    more, end = ("与", "一样多") if wrong[1] == wrong[0] else ("多于" if wrong[1] > wrong[0] else "少于", "")
     return f"{text}混淆矩阵中，正面影评被判错的（{wrong[1]:.1%}）{more}负面影评被判错的（{wrong[0]:.1%}）{end}。"
 
 

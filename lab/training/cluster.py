@@ -7,6 +7,7 @@ a ``LAB_HOME`` of its own, where a cell that it has begun or finished is found a
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import threading
@@ -99,6 +100,7 @@ def ask(client: distributed.Client, function: Callable, *arguments) -> dict:
     return client.run(function, *arguments, on_error="ignore")
 
 
+@functools.cache
 def version() -> str:
     """The project's version with a hash of its code, and torch's: what has to agree between caller and worker."""
     folder = Path(__file__).parent.parent
