@@ -66,9 +66,17 @@ def is_finished(config: Config, data: dict) -> bool:
     return record.stands_on(files.result_path(config.DATASET, config.run_id), data)
 
 
+def weights(config: Config) -> int:
+    """The weights of the recurrence, with which the time of an epoch grows."""
+    inputs = config.EMBEDDING_DIM + (config.N_LAYERS - 1) * config.n_directions * config.HIDDEN_DIM
+    gates = 4 if config.MODEL_BASE == "LSTM" else 1
+    return gates * config.n_directions * config.HIDDEN_DIM * (inputs + config.N_LAYERS * config.HIDDEN_DIM)
+
+
 def plan(cells: list[Config], again: bool = False) -> tuple[dict[Config, dict], list[str]]:
     """The unfinished cells with what their results will stand on, and the texts of those that have no data.
 
+    The largest come first, so that at the end no worker is left alone with hours of work.
     Results that stand on other reviews, another split or other vectors are a ``LabError``, unless ``again`` has them
     replaced; so are no data at all.
     """
@@ -82,7 +90,11 @@ def plan(cells: list[Config], again: bool = False) -> tuple[dict[Config, dict], 
     if all(isinstance(found, LabError) for found in described.values()):
         raise next(iter(described.values()))
     failures = [f"{each.run_id}：{error}" for each, error in data.items() if isinstance(error, LabError)]
-    waiting = {each: found for each, found in data.items() if isinstance(found, dict) and not is_finished(each, found)}
+    waiting = {
+        each: found
+        for each, found in sorted(data.items(), key=lambda item: weights(item[0]), reverse=True)
+        if isinstance(found, dict) and not is_finished(each, found)
+    }
     stale = [each.run_id for each in waiting if files.result_path(each.DATASET, each.run_id).is_file()]
     if stale and not again:
         raise LabError(

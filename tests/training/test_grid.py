@@ -17,6 +17,7 @@ from conftest import timeless
 
 from lab import files
 from lab.config import Config
+from lab.training import grid
 
 KILLS = int(os.environ.get("LAB_KILLS", "2"))  # 20 for a thorough trial
 CELLS = [Config(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=6, MODEL_BASE=base) for base in ("RNN", "LSTM")]
@@ -131,3 +132,14 @@ def test_two_grids_share_the_work(corpus, tmp_path):
         history = files.read_json(path)["history"]
         assert [epoch["epoch"] for epoch in history] == list(range(1, 7))
     assert not list(home.rglob("*.part"))
+
+
+def test_largest_first(corpus):
+    shapes = [("RNN", 1, False), ("LSTM", 1, False), ("LSTM", 5, True), ("RNN", 2, False), ("RNN", 1, True)]
+    cells = [
+        Config(EMBEDDING_DIM=50, HIDDEN_DIM=8, MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional)
+        for base, layers, bidirectional in shapes
+    ]
+    waiting, failures = grid.plan(cells)
+    assert [cells.index(config) for config in waiting] == [2, 1, 4, 3, 0]
+    assert not failures
