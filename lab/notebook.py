@@ -10,22 +10,24 @@ from lab import files
 from lab.errors import LabError
 
 
-def execute(name: str, output: Path, parameters: dict[str, Any]) -> None:
-    """Execute ``notebooks/<name>`` in a fresh kernel and keep the executed notebook as ``output``.
+def execute(name: str, output: Path, parameters: dict[str, Any], save_each_cell: bool = True):
+    """Execute ``notebooks/<name>`` in a fresh kernel, keep the executed notebook as ``output`` and return it.
 
+    Unless ``save_each_cell``, it is written at the end only: with many pictures in it, writing takes seconds.
     Raises ``LabError`` with the last line of what stopped the notebook.
     """
     import papermill
 
     files.make_folder(output.parent)
     try:
-        papermill.execute_notebook(
+        return papermill.execute_notebook(
             files.PROJECT / "notebooks" / name,
             output,
             parameters=parameters,
             kernel_name="python3",
             cwd=output.parent,
             progress_bar=False,
+            request_save_on_cell_execute=save_each_cell,
             extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's own remarks are not the user's
         )
     except papermill.PapermillExecutionError as error:

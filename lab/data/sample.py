@@ -23,6 +23,8 @@ from lab.errors import LabError
 VERSION = 2  # raised whenever the same call would write other bytes
 DEFAULT_SIZE = 1700  # labelled training reviews; test and unsup hold half as many each
 DEFAULT_SEED = 2077
+# what the head of a report on these reviews says
+NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果；实验原理一章的测量除外，它们来自真实影评。"
 
 NOISE = 0.04  # share of reviews filed under the wrong label
 CONTRARY = 0.35  # share of opinions on single aspects that go against the verdict

@@ -8,13 +8,19 @@ from collections.abc import Callable
 
 def elements(node, *types: str):
     """Every element of these types below ``node``, in reading order."""
-    if isinstance(node, dict):
-        if node.get("t") in types:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from elements(child, *types)
+    open_nodes = [iter((node,))]  # not by recursion: the report's tree is walked a hundred times
+    while open_nodes:
+        for child in open_nodes[-1]:
+            if isinstance(child, dict):
+                if child.get("t") in types:
+                    yield child
+                open_nodes.append(iter(list(child.values())))
+                break
+            if isinstance(child, list):
+                open_nodes.append(iter(child))
+                break
+        else:
+            open_nodes.pop()
 
 
 def rewrite(node, change):
@@ -23,7 +29,7 @@ def rewrite(node, change):
         return {name: rewrite(value, change) for name, value in node.items()}
     if not isinstance(node, list):
         return node
-    children = (rewrite(child, change) for child in node)
+    children = (child if isinstance(child, str) else rewrite(child, change) for child in node)
     return [
         each for child in children for each in (change(child) if isinstance(child, dict) and "t" in child else [child])
     ]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lab import files, record
 from lab.config import Config
+from lab.data import sample
 from lab.errors import LabError
 from lab.notebook import execute
-from lab.results.sentences import SAMPLE_NOTICE
 
 KINDS = ("html", "pdf", "docx")
 
@@ -45,8 +45,8 @@ def build(dataset: str, **given: str | None) -> list[Path]:
     parameters = {name.upper(): facts.get(name, "") for name in ("name", "student_id", "date")}
     with ThreadPoolExecutor() as pool:
         exporters = pool.submit(load_exporters)  # while the kernel works
-        execute("05_results.ipynb", executed, dict(DATASET=dataset) | parameters)
-        notebook = nbformat.read(executed, as_version=4)
+        values = dict(DATASET=dataset) | parameters
+        notebook = execute("05_results.ipynb", executed, values, save_each_cell=False)
         results = record.load(dataset)
         notebook.metadata["lab"] = dict(
             course="深度学习课程实验三",
@@ -54,7 +54,7 @@ def build(dataset: str, **given: str | None) -> list[Path]:
             student_id=parameters["STUDENT_ID"],
             date=parameters["DATE"] or max((result["finished"][:10] for result in results), default=""),
             numbered=True,
-            notice=SAMPLE_NOTICE if dataset == "sample" else "",
+            notice=sample.NOTICE if dataset == "sample" else "",
         )
         nbformat.write(notebook, executed)
         contents = pool.map(lambda exporter: exporter().from_notebook_node(notebook)[0], exporters.result())
@@ -68,7 +68,11 @@ def build(dataset: str, **given: str | None) -> list[Path]:
 
 
 def load_exporters() -> list[type]:
-    """The exporter of each of ``KINDS``; loading them takes a second."""
+    """The exporter of each of ``KINDS``; loading them and the tables of their fonts takes two seconds."""
     from nbconvert import get_exporter
 
+    from lab.export import tools
+
+    for file in tools.font_files():
+        tools.characters(file)
     return [get_exporter(f"lab_{kind}") for kind in KINDS]

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from lab import record
-from lab.config import Config
 from lab.errors import LabError
 from lab.results.cells import MISSING, REFERENCE, Cell, by_cell
 from lab.results.plan import ALPHA, CLAIMS, COVERAGE, Pair, smallest_difference
@@ -140,7 +139,7 @@ def _seeds(table: dict[Cell, dict[int, dict]], pair: Pair) -> tuple[list[int], b
     return usable, len(usable) < len(common)
 
 
-def comparisons(results: Iterable[dict], settings: Config | None = None) -> pd.DataFrame:
+def comparisons(results: Iterable[dict]) -> pd.DataFrame:
     """Test every pair of every claim (rule 7 of the plan); one row a pair.
 
     Columns: claim, better, worse, main, seeds, differences (per seed, accuracy of the one claimed better minus the
@@ -148,7 +147,7 @@ def comparisons(results: Iterable[dict], settings: Config | None = None) -> pd.D
     n10 (per seed), p_reviews, p_seeds, p, p_holm, outcome (支持, 相反, 不显著, 单个种子, 不可比, 未运行).
     Raises ``LabError`` where two runs do not have the same number of test reviews.
     """
-    table = by_cell(results, settings)
+    table = by_cell(results)
     right = {cell: {seed: record.right(run) for seed, run in runs.items()} for cell, runs in table.items()}
     frames = []
     for claim in CLAIMS:
@@ -196,15 +195,15 @@ def _compare(pair: Pair, right: dict, seeds: list[int], others: bool) -> dict:
     )
 
 
-def verdicts(results: Iterable[dict], settings: Config | None = None) -> pd.DataFrame:
-    """Test every claim (rules 3 to 6 and 8 of the plan); one row a claim.
+def verdicts(results: Iterable[dict], pairs: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Test every claim (rules 3 to 6 and 8 of the plan); one row a claim. ``pairs`` are ``comparisons(results)``, where known.
 
     Columns: claim, verdict, pairs, main (pairs in the claim's test), n_seeds, difference (mean, positive as claimed),
     low, high (95 % interval over seeds), sd (over seeds), p, p_holm, visible (smallest visible difference), against
     (number of significantly opposite pairs), counterexamples (their rows of ``comparisons``).
     """
     results = list(results)
-    table, pairs = by_cell(results, settings), comparisons(results, settings)
+    table, pairs = by_cell(results), comparisons(results) if pairs is None else pairs
     rows = []
     for claim in CLAIMS:
         own = pairs[pairs["claim"] == claim.name]

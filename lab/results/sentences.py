@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lab import record
-from lab.data import vectors
+from lab.data import sample, vectors
 from lab.results import beyond, evidence, perplexity, plan
 from lab.results.cells import (
     BASES,
@@ -25,12 +25,10 @@ from lab.results.cells import (
 )
 from lab.results.tables import between, signed
 
-SAMPLE_NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果；实验原理一章的测量除外，它们来自真实影评。"
-
 
 def foundation(dataset: str, results: list[dict]) -> str:
     """What a reader must know before the first figure: made-up reviews, cells that have not been run."""
-    lines = [f"> **注意：{SAMPLE_NOTICE}**"] if dataset == "sample" else []
+    lines = [f"> **注意：{sample.NOTICE}**"] if dataset == "sample" else []
     missing = sum(not seeds for seeds in by_cell(results).values())
     if missing:
         others = len(results) - len(in_table(results))

@@ -65,8 +65,8 @@ def grid(accuracy, seeds=SEEDS, cells=tuple(REFERENCE), noise=0.0, n=N, rng_seed
     return made
 
 
-def words(results, settings=None):
-    return dict(evidence.verdicts(results, settings)[["claim", "verdict"]].itertuples(index=False))
+def words(results):
+    return dict(evidence.verdicts(results)[["claim", "verdict"]].itertuples(index=False))
 
 
 LSTM_BETTER, SHALLOW, DEEP, DEEPER, WIDE_RNN, WIDE_LSTM = (claim.name for claim in CLAIMS)
