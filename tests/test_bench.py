@@ -39,10 +39,17 @@ def test_elapsed_counts_overlaps_once_and_pauses_not():
 
 
 def test_a_grid_counts_on_the_machine_that_ran_it(corpus):
-    for run_id, processor in (("rnn-1x1-100d-s2077", machine.processor_name()), ("lstm-1x1-100d-s2077", "another")):
-        result = dict(processor=processor, seconds=60.0, memory=10**9, finished="2026-01-01T00:05:00+00:00")
+    here = machine.processor_name()
+    for run_id, processor, seconds in (
+        ("rnn-1x1-100d-s2077", here, 80.0),
+        ("lstm-1x1-100d-s2077", "another", 10.0),
+        ("rnn-1x1-100d-s2079", here, 60.0),
+        ("rnn-1x1-100d-s2080-clip1", here, 20.0),  # no cell of the table
+    ):
+        result = dict(processor=processor, seconds=seconds, memory=10**9, finished="2026-01-01T00:05:00+00:00")
         files.write_json(files.result_path("aclImdb", run_id), result)
-    assert bench.whole_grid(Config()) == dict(cells=1, of=16, seconds=60.0, elapsed=60.0, memory=10**9)
+    expected = dict(seed=2079, cells=1, of=16, seconds=60.0, elapsed=60.0, memory=10**9)
+    assert bench.whole_grid(Config()) == expected
 
 
 def test_whole_run(corpus, monkeypatch):
@@ -79,8 +86,8 @@ def test_whole_run(corpus, monkeypatch):
         bench.run("aclImdb", only="grid")
     assert not speed.table(machines).isna().any(axis=None)
     assert speed.grid_sentence(machines) == ""  # no machine has run the whole table
-    grid = dict(cells=16, of=16, elapsed=5400.0, seconds=9000.0, memory=1.5e9)
-    assert "历时90分钟，各配置用时之和150分钟，单个进程的内存峰值1.50GB" in speed.grid_sentence(
+    grid = dict(seed=2079, cells=16, of=16, elapsed=5400.0, seconds=9000.0, memory=1.5e9)
+    assert "（种子2079）共历时90分钟，各配置用时之和150分钟，单个进程的内存峰值1.50GB" in speed.grid_sentence(
         [found | dict(grid=grid)]
     )
     figure = charts.growth(machines)
