@@ -101,6 +101,9 @@ class Config(Parameters):
     HEAD_DROPOUT: float = parameter(0.0, "输出层之前的dropout率", tag="hd", low=0.0, high=1.0, open_high=True)
     LR_DECAY: bool = parameter(False, "学习率是否逐步线性降到0", tag="decay")
     ADVERSARIAL: float = parameter(0.0, "对抗训练中每篇影评词向量扰动的范数，0为不用", tag="adv", low=0.0, high=1e6)
+    VIRTUAL: float = parameter(
+        0.0, "虚拟对抗训练中每篇无标签影评词向量扰动的范数，0为不用", tag="vat", low=0.0, high=1e6
+    )
     PRETRAINED: str = parameter("", "用来初始化的语言模型的运行名，留空则不用", tag="pre-")
     SEED: int = parameter(2077, "随机种子", low=0, high=2**32 - 1)
     DEVICE: str = parameter("auto", "计算设备：auto、cpu或cuda", choices=("auto", "cpu", "cuda"))

@@ -40,6 +40,7 @@ def test_run_ids_differ_wherever_a_parameter_changes_the_result():
         VECTORS="random", VOCAB_SIZE=5000, EMBEDDING_DIM=300, HIDDEN_DIM=65, N_LAYERS=3, BIDIRECTIONAL=True,
         DROPOUT=0.1, BATCH_SIZE=64, N_EPOCHS=3, MODEL_BASE="LSTM", LEARNING_RATE=0.01, GRAD_CLIP=1.0, SEED=3,
         PRETRAINED="lm-rnn-1x1-100d-s2077", POOLING="mean", HEAD_DROPOUT=0.5, LR_DECAY=True, ADVERSARIAL=1.2,
+        VIRTUAL=1.2,
     )  # fmt: skip
     assert set(PARAMETERS) - set(other) == {"DATASET", "DEVICE"}  # the folder, and where it runs
     base = Config(N_LAYERS=2)  # dropout lies between layers

@@ -36,7 +36,17 @@ def load(config: Config) -> Dataset:
     Where neither the reviews nor spaCy are at hand (a GPU host), a prepared cache with the same parameters
     serves. Raises ``LabError`` where there is neither.
     """
-    return _open(_prepared(config, "encoded", _encode))
+    dataset = _open(_prepared(config, "encoded", _encode))
+    return dataset._replace(unlabelled=_unlabelled(config, dataset.vocabulary)) if config.VIRTUAL else dataset
+
+
+def _unlabelled(config: Config, vocabulary: list[str]) -> Reviews:
+    """The language model's training text in the numbers of a classifier's ``vocabulary``, without the marks ``EOS_ID``."""
+    text = load_language(LanguageConfig(DATASET=config.DATASET, SEED=config.SEED))
+    number = {word: at for at, word in enumerate(vocabulary)}
+    renumbered = np.array([number.get(word, 1) for word in text.vocabulary], dtype=np.int32)
+    tokens, offsets = text.train.tokens, text.train.offsets
+    return replace(text.train, tokens=renumbered[tokens[tokens != EOS_ID]], offsets=offsets - np.arange(len(offsets)))
 
 
 def load_language(config: LanguageConfig) -> LanguageText:

@@ -59,6 +59,7 @@ class Dataset(NamedTuple):
     counts: np.ndarray  # (V,) occurrences in the training part, <unk> 0
     fingerprint: str
     folder: Path
+    unlabelled: Reviews | None = None  # for ``VIRTUAL``: the language model's text; words that it lacks are <unk>
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -39,26 +39,27 @@ def _part(batch: Batch, places: torch.Tensor) -> Batch:
     return Batch(batch.tokens[: lengths.max(), places], lengths, batch.labels[places], batch.index[places.numpy()])
 
 
-def backward(model, batch: Batch, losses: Callable) -> float:
-    """Put the gradient of the batch's mean loss into ``model``; returns that loss.
+def backward(model, *goals: tuple[Batch, Callable]) -> float:
+    """Put the gradient of the goals' mean losses into ``model``; returns the first loss.
 
-    ``losses(model, part)`` are one loss or several, each summed over the reviews of a part. One is differentiated before
-    the next is asked for; their gradients add up, and the first is the one returned. The embedding's gradient is sparse for a
-    part (``nn.Embedding(sparse=True)``) and dense for the batch, as plain Adam needs it.
+    A goal is a batch and ``losses``; ``losses(model, part)`` are one loss or several, each summed over the reviews of a part.
+    One is differentiated before the next is asked for; their gradients add up. The embedding's gradient is sparse for a
+    part (``nn.Embedding(sparse=True)``) and dense for the step, as plain Adam needs it.
     """
     words = model.embedding.weight
     # One buffer for all steps: reallocation would fragment the heap.
     dense = torch.zeros_like(words) if words.grad is None else words.grad.zero_()
     model.zero_grad()
     total = 0.0
-    for part in micro_batches(model, batch):
-        for place, loss in enumerate(losses(model, part)):
-            loss = loss / len(batch.index)
-            loss.backward()
-            if place == 0:
-                total += loss.item()
-        dense += words.grad
-        words.grad = None
+    for goal, (batch, losses) in enumerate(goals):
+        for part in micro_batches(model, batch):
+            for place, loss in enumerate(losses(model, part)):
+                loss = loss / len(batch.index)
+                loss.backward()
+                if goal == place == 0:
+                    total += loss.item()
+            dense += words.grad
+            words.grad = None
     words.grad = dense
     if next(_batches) % TRIM == 0:
         process.give_back_memory()

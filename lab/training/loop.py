@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
 import random
@@ -32,7 +33,7 @@ def fit(model, optimizer, dataset: Dataset, config: Config, history: list, best:
     shown = dict(desc=config.run_id, unit="轮", initial=len(history), total=config.N_EPOCHS)
     for epoch in bar(epochs, history=history, **shown):
         started = time.perf_counter()
-        train_loss, norms = train_epoch(model, optimizer, dataset.train, config, epoch)
+        train_loss, norms = train_epoch(model, optimizer, dataset.train, config, epoch, dataset.unlabelled)
         valid = evaluate(model, dataset.valid, "验证")
         history.append(
             dict(
@@ -51,8 +52,10 @@ def fit(model, optimizer, dataset: Dataset, config: Config, history: list, best:
     return best
 
 
-def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) -> tuple[float, list[float]]:
+def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int, unlabelled: Reviews | None = None):
     """Go once through the training reviews; returns the mean loss (nats per review) and each step's gradient norm.
+
+    With ``VIRTUAL`` each step reads as many ``unlabelled`` reviews beside them.
 
     The norm is that of all parameters together, before clipping. Raises ``LabError`` where training diverges.
     """
@@ -60,13 +63,16 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int) 
     torch.manual_seed(config.SEED * 1000 + epoch)  # order and dropout depend on the epoch alone
     total, norms = 0.0, []
     steps = math.ceil(reviews.n / config.BATCH_SIZE)  # of an epoch
+    others = endless(unlabelled, config.BATCH_SIZE, [config.SEED, epoch])
     with bar(total=reviews.n, desc=f"第{epoch}轮", unit="篇", leave=False) as done:
         for batch in batches(reviews, config.BATCH_SIZE, [config.SEED, epoch]):
             if config.LR_DECAY:
                 left = 1 - (epoch - 1 + len(norms) / steps) / config.N_EPOCHS
                 optimizer.param_groups[0]["lr"] = config.LEARNING_RATE * left
-            # loss.backward() of the batch's mean loss, a part at a time
-            loss = backward(model, batch, functools.partial(losses, norm=config.ADVERSARIAL))
+            goals = [(batch, functools.partial(losses, norm=config.ADVERSARIAL))]
+            if config.VIRTUAL:
+                goals.append((next(others), functools.partial(virtual_losses, norm=config.VIRTUAL)))
+            loss = backward(model, *goals)  # loss.backward() of each goal's mean loss, a part at a time
             limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
             norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
             if not np.isfinite(loss + norms[-1]):
@@ -93,6 +99,31 @@ def losses(model, batch: Batch, norm: float = 0.0) -> Iterator[torch.Tensor]:
     yield loss_sum(model, batch, change.requires_grad_())
     g = change.grad
     yield loss_sum(model, batch, norm * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30))
+
+
+def virtual_losses(model, batch: Batch, norm: float) -> Iterator[torch.Tensor]:
+    """How far the judgement of a batch moves by the most harmful change, which needs no label (Miyato et al. 2017).
+
+    Cross-entropy in nats, summed, between the probabilities before and after; to the model's weights the former and the
+    change are constants, so its gradient is that of the Kullback-Leibler divergence. The second derivative of the
+    divergence is p(1 - p) g g' with the logit's gradient g: the change goes along g, which for more than two classes takes
+    power iteration, and towards the other class. Both judgements are without dropout.
+    """
+    model.eval()
+    change = model.embedding.weight.new_zeros(*batch.tokens.shape, model.embedding.embedding_dim)  # (T, B, E)
+    logits = model(batch.tokens, batch.lengths, change.requires_grad_())  # (B,)
+    (g,) = torch.autograd.grad(logits.sum(), change)
+    logits = logits.detach()
+    against = -norm * logits.sign()[:, None] * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30)
+    after = model(batch.tokens, batch.lengths, against)
+    model.train()
+    yield F.binary_cross_entropy_with_logits(after, torch.sigmoid(logits), reduction="sum")
+
+
+def endless(reviews: Reviews | None, batch_size: int, seed: list[int]) -> Iterator[Batch]:
+    """Batches of reviews, pass after pass, each in another order."""
+    for number in itertools.count(1):
+        yield from batches(reviews, batch_size, [*seed, number])
 
 
 def loss_sum(model, batch: Batch, change=None) -> torch.Tensor:

@@ -12,7 +12,7 @@ from conftest import timeless
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lab import files, record
-from lab.config import Config
+from lab.config import Config, LanguageConfig
 from lab.data import cache
 from lab.data.reviews import make_batch
 from lab.engine import micro_batches
@@ -44,7 +44,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(corpus, base, poolin
     whole = torch.autograd.grad(loss, list(model.parameters()))
     monkeypatch.setattr(micro_batches, "ROOM", 2**14)
     assert 1 < len(list(micro_batches.micro_batches(model, batch))) < 20
-    assert micro_batches.backward(model, batch, loop.losses) == pytest.approx(loss.item(), rel=1e-5)
+    assert micro_batches.backward(model, (batch, loop.losses)) == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), whole, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -73,11 +73,60 @@ def test_adversarial_gradient_is_that_of_the_formula(corpus, monkeypatch):
     total = loss(sequence) + loss(pack_padded_sequence(moved(g), batch.lengths, enforce_sorted=False))
     expected = torch.autograd.grad(total / 20, list(model.parameters()))
     monkeypatch.setattr(micro_batches, "ROOM", 2**14)
-    plain = micro_batches.backward(model, batch, lambda model, part: loop.losses(model, part, 0.5))
+    plain = micro_batches.backward(model, (batch, lambda model, part: loop.losses(model, part, 0.5)))
     assert plain == pytest.approx(loss(sequence).item() / 20, rel=1e-12)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_virtual_adversarial_gradient_is_that_of_the_divergence(corpus, monkeypatch):
+    config = Config(MODEL_BASE="LSTM", POOLING="mean", HEAD_DROPOUT=0.5, VIRTUAL=0.5, **SMALL)
+    dataset = cache.load(config)
+    model = classifier.build(config, np.random.default_rng(0).normal(size=(len(dataset.vocabulary), 50))).double()
+    batch = make_batch(dataset.unlabelled, np.arange(20))
+    x = model.embedding(batch.tokens)  # (T, B, E)
+    lengths, columns = batch.lengths, range(20)
+
+    def logits(x):  # on packed sequences, review by review, without dropout
+        states, _ = pad_packed_sequence(model.rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))[0])
+        return model.head(torch.stack([states[: lengths[at], at].mean(0) for at in columns])).squeeze(1)
+
+    before = torch.distributions.Bernoulli(logits=logits(x).detach())
+
+    def divergence(change):
+        after = torch.distributions.Bernoulli(logits=logits(x + change))
+        return torch.distributions.kl_divergence(before, after)  # (B,)
+
+    def scaled(change, norm):
+        return norm * change / torch.stack([each.square().sum().sqrt() for each in change.unbind(1)])[:, None]
+
+    (g,) = torch.autograd.grad(logits(x).sum(), x)
+    change = scaled(-before.logits.sign()[:, None] * g, 0.5)
+    expected = torch.autograd.grad(divergence(change).sum() / 20, list(model.parameters()))
+    monkeypatch.setattr(micro_batches, "ROOM", 2**14)
+    micro_batches.backward(model, (batch, lambda model, part: loop.virtual_losses(model, part, 0.5)))
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+    # No other small change of the same length moves a judgement further.
+    rng = torch.Generator().manual_seed(0)
+    most = divergence(scaled(change, 1e-3))
+    for _ in range(20):
+        other = torch.randn(x.shape, generator=rng, dtype=x.dtype)
+        assert (divergence(scaled(other, 1e-3)) <= most).all()
+
+
+def test_unlabelled_reviews_are_those_of_the_language_model(corpus):
+    dataset = cache.load(Config(VIRTUAL=1.0, **SMALL))
+    text = cache.load_language(LanguageConfig())
+    assert dataset.unlabelled.n == text.train.n > dataset.train.n
+    known = set(dataset.vocabulary)
+    for place in range(text.train.n):
+        words = [text.vocabulary[token] for token in text.train[place][:-1]]  # without the mark at the end
+        found = [dataset.vocabulary[token] for token in dataset.unlabelled[place]]
+        assert found == [word if word in known else "<unk>" for word in words]
 
 
 def test_of_equal_epochs_the_first_is_kept(corpus, monkeypatch):
@@ -109,7 +158,7 @@ def test_gradient_norms_are_those_before_clipping(corpus, clip):
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    micro_batches.backward(model, make_batch(dataset.train, np.arange(32)), loop.losses)
+    micro_batches.backward(model, (make_batch(dataset.train, np.arange(32)), loop.losses))
     expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
     _, norms = loop.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
     assert norms == pytest.approx([expected], rel=1e-4)
@@ -172,20 +221,20 @@ class Stop(Exception):
     """Stands for the power cut."""
 
 
-@pytest.mark.parametrize("stop_at", [1, 2])
-def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at):
-    config = Config(N_LAYERS=2, DROPOUT=0.3, **SMALL)
+@pytest.mark.parametrize(("stop_at", "virtual"), [(1, 0.0), (2, 0.5)])
+def test_a_stopped_run_goes_on_to_the_same_result(corpus, monkeypatch, stop_at, virtual):
+    config = Config(N_LAYERS=2, DROPOUT=0.3, VIRTUAL=virtual, **SMALL)
     whole = runs.run(config)
     path = files.result_path("aclImdb", config.run_id)
     path.unlink()
 
     real, epochs = loop.train_epoch, []
 
-    def stopping(model, optimizer, reviews, config, epoch):
+    def stopping(model, optimizer, reviews, config, epoch, unlabelled):
         epochs.append(epoch)
         if epochs.count(epoch) == 1 and epoch == stop_at + 1:
             raise Stop
-        return real(model, optimizer, reviews, config, epoch)
+        return real(model, optimizer, reviews, config, epoch, unlabelled)
 
     monkeypatch.setattr(loop, "train_epoch", stopping)
     with pytest.raises(Stop):
