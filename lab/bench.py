@@ -30,7 +30,6 @@ from lab.training import grid, loop
 
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
-PORTION = 2**13  # tokens that the packed path is given at once where a batch is cut into parts
 BASES = ("RNN", "LSTM")
 SHAPES = [  # whose epochs are measured
     dict(MODEL_BASE=base, N_LAYERS=layers, BIDIRECTIONAL=bidirectional)
@@ -188,7 +187,7 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
 
     The epoch's batches are sorted by their longest review and cut into ``n`` like parts; the middle batch of each
     part stands for it. Validation is measured whole. ``seconds``: batches go through whole, as one packs them;
-    ``portioned``: in parts of ``PORTION`` tokens, which lessen the square.
+    ``portioned``: in parts of ``speed.PORTION`` tokens, which lessen the square.
     """
     prepared = cache.load(config)
     model, adam = start(config, prepared)
@@ -221,7 +220,7 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
                     model(part.tokens, part.lengths)
         return seconds + time.perf_counter() - at
 
-    portioned = measure(f"一轮，分份打包的{config.MODEL_BASE}", PORTION)
+    portioned = measure(f"一轮，分小批打包的{config.MODEL_BASE}", speed.PORTION)
     seconds = measure(f"一轮，整批打包的{config.MODEL_BASE}", sys.maxsize)
     return dict(base=config.MODEL_BASE, batches=len(steps), measured=len(parts), seconds=seconds, portioned=portioned)
 

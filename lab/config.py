@@ -79,7 +79,7 @@ class Parameters:
 class Config(Parameters):
     """The parameters of one run of the classifier, with the lab sheet's names and defaults."""
 
-    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
+    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的合成影评）", choices=DATASETS)
     VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
     VOCAB_SIZE: int = parameter(400000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
     EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)
@@ -121,7 +121,7 @@ class Config(Parameters):
 class LanguageConfig(Parameters):
     """The parameters of one run of the language model."""
 
-    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的人造影评）", choices=DATASETS)
+    DATASET: str = parameter("aclImdb", "数据集：aclImdb（真实影评）或sample（内置的合成影评）", choices=DATASETS)
     VECTORS: str = parameter("glove.6B", "词向量：glove.6B或random（随机）", choices=("glove.6B", "random"))
     VOCAB_SIZE: int = parameter(20000, "词表最多保留的词数", tag="v", low=10, high=10_000_000)
     EMBEDDING_DIM: int = parameter(100, "词向量维数；glove.6B有50、100、200、300维", low=1, high=4096)

@@ -33,7 +33,7 @@ def run(dataset: str, seed: int, workers: int, say=print) -> list[str]:
     say("三、语言模型")
     ngram.run(language)
     language_runs.run(language)
-    say("四、对照：随机词向量；以语言模型为起点的分类器")
+    say("四、对照：随机词向量；以语言模型初始化的分类器")
     failures += grid.run(others, workers)
     traces.write(dataset)
     return failures

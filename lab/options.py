@@ -69,7 +69,7 @@ def dataset_option(command):
         default="aclImdb",
         show_default=True,
         callback=lambda _, __, value: lab_config.Config(DATASET=value).DATASET,
-        help="数据集：aclImdb或sample（内置的人造影评）。",
+        help="数据集：aclImdb或sample（内置的合成影评）。",
     )(command)
 
 

@@ -99,7 +99,7 @@ def first_model() -> None:
     config = Config(DATASET="sample", MODEL_BASE="LSTM")
     summary.write(config, cache.load(config))
     result = runs.run(config)
-    print(f"模型{result['run_id']}已训练好，测试准确率{result['test']['accuracy']:.1%}（人造影评，只用来演示流程）。")
+    print(f"模型{result['run_id']}已训练好，测试准确率{result['test']['accuracy']:.1%}（合成影评，只用来演示流程）。")
 
 
 def prepare(dataset: str, folder: str = "") -> None:

@@ -5,12 +5,45 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab import recipes
+from lab import recipes, record
 from lab.results import evidence
 from lab.results.cells import MISSING, mean_accuracy
 from lab.results.tables import PUBLISHED, accuracy_text, between, signed
 
 RECURRENT = ("SA-LSTM", "oh-2LSTMp", "LSTM与虚拟对抗训练")  # of the published ones, no text from elsewhere
+FIRST = "只用词向量（实验表的LSTM 1-1）"
+# What a changed parameter of the classifier is called, from its old and new value.
+CHANGES = {
+    "PRETRAINED": "以语言模型初始化",
+    "HIDDEN_DIM": "隐藏单元由{0}个增至{1}个",
+    "N_EPOCHS": "训练{1}轮",
+    "BATCH_SIZE": "每批{1}篇",
+    "POOLING": "汇聚全部状态",
+    "HEAD_DROPOUT": "输出层之前的dropout率{1:g}",
+    "LR_DECAY": "学习率逐步降到0",
+    "ADVERSARIAL": "对抗训练（$\\varepsilon={1:g}$）",
+    "VIRTUAL": "虚拟对抗训练（$\\varepsilon={1:g}$）",
+}
+
+
+def changed(before: recipes.Step, step: recipes.Step) -> str:
+    """What a step changes beside the one before it, from the parameters of both."""
+    (old, old_language), (new, language) = (recipes.configs(each, "aclImdb", 2077) for each in (before, step))
+    old, new = old.as_dict(), new.as_dict()
+    parts = [
+        words.format(old[name], new[name])
+        for name, words in CHANGES.items()
+        if old[name] != new[name] and not (name == "PRETRAINED" and old[name])
+    ]
+    if old_language and language.MAX_TOKENS != old_language.MAX_TOKENS:
+        few, many = (each.MAX_TOKENS / 1e7 for each in (old_language, language))
+        parts.append(f"语言模型读的词元由{few:g}千万增至{many:g}千万")
+    return "，".join(parts)
+
+
+def names() -> list[str]:
+    """What the steps are called in the report."""
+    return [FIRST, *(changed(*pair) for pair in zip(recipes.STEPS, recipes.STEPS[1:], strict=False))]
 
 
 def hours(run: dict, spoken: list[dict]) -> float:
@@ -26,20 +59,14 @@ def published() -> dict[str, float]:
 
 
 def by_step(results: list[dict]) -> list[tuple[str, dict[int, dict]]]:
-    """Each step's name and its runs, seed -> run, on real and made-up reviews alike."""
+    """Each step's name and its runs, seed -> run, on real and synthetic reviews alike."""
     found = {run["run_id"]: run for run in results}
     seeds = sorted({run["config"]["SEED"] for run in results})
-    return [
-        (
-            step.name,
-            {
-                seed: found[name]
-                for seed in seeds
-                if (name := recipes.configs(step, "aclImdb", seed)[0].run_id) in found
-            },
-        )
-        for step in recipes.STEPS
-    ]
+    runs = []
+    for step in recipes.STEPS:
+        ids = {seed: recipes.configs(step, "aclImdb", seed)[0].run_id for seed in seeds}
+        runs.append({seed: found[run_id] for seed, run_id in ids.items() if run_id in found})
+    return list(zip(names(), runs, strict=True))
 
 
 def has_run(results: list[dict]) -> bool:
@@ -60,7 +87,8 @@ def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:
         gain = "–"
         if pairs := [(before[seed], run) for seed, run in runs.items() if seed in before]:
             mean, half = evidence.gain(pairs)
-            gain = signed(mean) + ("" if half is None else f" {between(mean - half, mean + half)}")
+            span = "" if half is None else f" {between(mean - half, mean + half)}"
+            gain = f"{signed(mean)}{span}（n={len(pairs)}）"
         valid = f"{mean_accuracy(runs.values(), 'valid') * 100:.2f}" if runs else MISSING
         time = float(np.mean([hours(run, spoken) for run in runs.values()])) if runs else np.nan
         step = f"{'＋' if at else ''}{name}"
@@ -69,13 +97,57 @@ def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["步骤", "验证", "测试准确率", "提高", "小时"])
 
 
+def settings() -> str:
+    """The settings of the strongest classifier."""
+    step = recipes.STEPS[-1]
+    config, language = recipes.configs(step, "aclImdb", 2077)
+    text = (
+        f"得到的分类器有{config.HIDDEN_DIM}个隐藏单元，每批{config.BATCH_SIZE}篇，训练{config.N_EPOCHS}轮，"
+        f"输出层之前的dropout率是{config.HEAD_DROPOUT:g}"
+    )
+    if config.LR_DECAY:
+        text += f"，学习率由{config.LEARNING_RATE:g}逐步降到0"
+    text += f"，对抗训练取$\\varepsilon={config.ADVERSARIAL:g}$"
+    if config.VIRTUAL:
+        text += f"，虚拟对抗训练取$\\varepsilon={config.VIRTUAL:g}$"
+    return f"{text}；语言模型也是{language.HIDDEN_DIM}维，读{language.MAX_TOKENS / 1e7:g}千万个词元。"
+
+
+def together(results: list[dict]) -> str:
+    """What all steps are worth together, paired by seed with the first; and which of them have not been run by themselves."""
+    steps = [runs for _, runs in by_step(results)]
+    missing = [str(at) for at, runs in enumerate(steps[1:], 2) if not runs]
+    text = ""
+    if missing:
+        text = f"第{'、'.join(missing)}行没有单独运行，所以分不出各步的贡献，只知道它们合在一起的效果。"
+    pairs = [(steps[0][seed], run) for seed, run in steps[-1].items() if seed in steps[0]]
+    if not pairs:
+        return text
+    mean, half = evidence.gain(pairs)
+    more = "提高" if mean > 0 else "降低"
+    span = "只有一个种子" if half is None else f"{len(pairs)}个种子，95%区间{between(mean - half, mean + half)}"
+    return f"{text}与第一行相比，最后一步的测试准确率在同一种子上共{more}{abs(mean):.2f}个百分点（{span}）。"
+
+
 def sentence(results: list[dict], linear: list[dict]) -> str:
-    """The strongest classifier beside the linear model."""
+    """The strongest classifier beside the linear model of the same seeds, tested where it can be."""
     [runs] = strongest(results).values()
-    text = f"最后一步的测试准确率为{mean_accuracy(runs):.2%}（{len(runs)}个种子）"
-    seeds = {run["config"]["SEED"] for run in runs}
-    same = [run for run in linear if run["config"]["SEED"] in seeds]
-    if len(same) < len(seeds):
+    text = f"测试准确率为{mean_accuracy(runs):.2%}（{len(runs)}个种子）"
+    others = {run["config"]["SEED"]: run for run in linear}
+    pairs = [(others[seed], run) for run in runs if (seed := run["config"]["SEED"]) in others]
+    if len(pairs) < len(runs):
         return f"{text}。"
-    gap = (mean_accuracy(runs) - mean_accuracy(same)) * 100
-    return f"{text}，比同种子的线性模型（{mean_accuracy(same):.2%}）{'高' if gap > 0 else '低'}{abs(gap):.2f}个百分点。"
+    mean, half = evidence.gain(pairs)
+    control = mean_accuracy([other for other, _ in pairs])
+    text += f"，比同种子的线性模型（{control:.2%}）{'高' if mean > 0 else '低'}{abs(mean):.2f}个百分点"
+    if half is not None:
+        return f"{text}，95%区间{between(mean - half, mean + half)}。"
+    found = evidence.mcnemar(record.right(runs[0]), record.right(pairs[0][0]))
+    return f"{text}（精确McNemar检验，{evidence.p_text(found.p)}；只有一个种子，不反映种子间的波动）。"
+
+
+def strongest_sentence(results: list[dict], linear: list[dict]) -> str:
+    """The same with what the classifier is, for the abstract."""
+    config, _ = recipes.configs(recipes.STEPS[-1], "aclImdb", 2077)
+    what = f"{config.HIDDEN_DIM}个隐藏单元的单向LSTM，以语言模型初始化，汇聚全部状态并作对抗训练"
+    return f"{what}，{sentence(results, linear)}"

@@ -183,5 +183,5 @@ def kinds(results: list[dict], linear: list[dict]) -> dict[str, list[dict]]:
     for name, pairs in pretrained_pairs(results).items():
         base = pairs[0][1]["config"]["MODEL_BASE"]
         if name == Config(MODEL_BASE=base).run_id.rpartition("-s")[0]:
-            found[f"{base}，以语言模型为起点"] = [after for _, after in pairs]
+            found[f"{base}，以语言模型初始化"] = [after for _, after in pairs]
     return found | {"TF-IDF加逻辑回归": linear}

@@ -266,12 +266,15 @@ def _verdict(row) -> str:
 def reference_table(results: list[dict]) -> pd.DataFrame:
     """Every cell beside the reference's one run: mean, difference, and the prediction interval of one further run.
 
-    Columns: cell, n, mean, sd, low, high, reference, place (区间内, 高于区间, 低于区间 or –); shares, not per cent.
+    Columns: cell, n, mean, sd, low, high, reference, place (区间内, 高于区间, 低于区间 or –), alike (whether the vectors
+    are within ``plan.COVERAGE`` of the complete file's coverage, which the reference report used); shares, not per cent.
     """
     rows = []
     for cell, seeds in by_cell(results).items():
         row = dict(cell=cell, n=len(seeds), reference=REFERENCE[cell], place="–")
         row |= dict.fromkeys(("mean", "sd", "low", "high"), np.nan)
+        files = [run["data"]["vectors"] for run in seeds.values()]
+        row["alike"] = all(file["complete"] or file["covered_tokens"] >= 1 - COVERAGE for file in files)
         if seeds:
             values = [run["test"]["accuracy"] for run in seeds.values()]
             found = summary(values)

@@ -59,7 +59,7 @@ def comparison(results: list[dict]) -> pd.DataFrame:
             rows.append(
                 {
                     "模型": name,
-                    "种子": int(re.search(r"-s(\d+)", counted["run_id"])[1]),
+                    "种子": _seed(counted),
                     "困惑度": marks["perplexity"],
                     "95%区间": f"[{low:.1f},\u00a0{high:.1f}]",
                     "与三元语法模型之比": f"{ratio:.3f} [{ratio_low:.3f},\u00a0{ratio_high:.3f}]",
@@ -78,7 +78,7 @@ def standing(results: list[dict]) -> str:
     facts = results[0]["data"]
     unknown = next((result.get("valid") or result["trigram"])["unknown"] for result in results)
     covered = [result["data"]["vectors"] for result in results if result["kind"] == "language_model"]
-    name = "人造影评sample" if facts["dataset"] == "sample" else "aclImdb"
+    name = "合成影评sample" if facts["dataset"] == "sample" else "aclImdb"
     text = (
         f"{name}验证影评（{facts['sizes']['valid']:,}篇，{facts['tokens']['valid']:,}个词元）上的困惑度，"
         f"词表{facts['vocab_size']:,}个词，其中`<unk>`占{unknown:.2%}"
@@ -87,24 +87,29 @@ def standing(results: list[dict]) -> str:
 
 
 def sentence(results: list[dict]) -> str:
-    """Which models predict best, each by its mean over seeds; empty where no network has run."""
-    found: dict[str, list[float]] = {}
+    """Which models predict best, all of the same seeds: those of which most models have run; empty without a network."""
+    groups: list[tuple[int, dict[str, float]]] = []  # of each text: seed, model -> perplexity
     for counted, runs in on_the_same_text(results):
-        found.setdefault("三元语法模型", []).append(counted["trigram"]["perplexity"])
+        found = {"三元语法模型": counted["trigram"]["perplexity"]}
         for result in runs:
             config = result["config"]
-            name = (
-                config["MODEL_BASE"]
-                if config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
-                else f"{config['HIDDEN_DIM']}维{config['MODEL_BASE']}"
-            )
-            found.setdefault(name, []).append(result["valid"]["perplexity"])
-    means = {name: float(np.mean(values)) for name, values in found.items()}
-    parts = [
-        f"{name}（{means[name]:.1f}{f'，{len(found[name])}个种子的均值' if len(found[name]) > 1 else ''}）"
-        for name in sorted(means, key=means.get)
-    ]
-    return f"困惑度由低到高依次为：{'、'.join(parts)}。" if parts else ""
+            usual = config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
+            found[("" if usual else f"{config['HIDDEN_DIM']}维") + config["MODEL_BASE"]] = result["valid"]["perplexity"]
+        groups.append((_seed(counted), found))
+    if not groups:
+        return ""
+    models = max((found for _, found in groups), key=len)
+    shared = {seed: found for seed, found in groups if found.keys() == models.keys()}
+    means = {name: float(np.mean([found[name] for found in shared.values()])) for name in models}
+    parts = [f"{name}（{means[name]:.1f}）" for name in sorted(means, key=means.get)]
+    [seed, *others] = shared
+    where = f"{len(shared)}个共有种子的平均" if others else f"种子{seed}的"
+    return f"{where}困惑度由低到高依次为：{'、'.join(parts)}。"
+
+
+def _seed(counted: dict) -> int:
+    """The seed of an n-gram result, which its name holds."""
+    return int(re.search(r"-s(\d+)", counted["run_id"])[1])
 
 
 def samples_table(results: list[dict]) -> pd.DataFrame:
@@ -143,11 +148,11 @@ def pretraining_gain(results: list[dict]) -> pd.DataFrame:
             before, after = (np.array([pair[at]["test"]["accuracy"] for pair in pairs]) for at in (0, 1))
             _, half = evidence.over_seeds(after - before)
             rows.append(_gain_row(name, f"{len(pairs)}个种子的均值", before.mean(), after.mean(), half))
-    return pd.DataFrame(rows, columns=["模型", "种子", "不预训练", "预训练", "提高", "95%区间"])
+    return pd.DataFrame(rows, columns=["模型", "种子", "只用词向量", "以语言模型初始化", "提高", "95%区间"])
 
 
 def _gain_row(name: str, seed: str, before: float, after: float, half: float) -> dict:
     gain = after - before
     span = between((gain - half) * 100, (gain + half) * 100)
     values = (f"`{name}`", seed, before * 100, after * 100, signed(gain * 100), span)
-    return dict(zip(("模型", "种子", "不预训练", "预训练", "提高", "95%区间"), values, strict=True))
+    return dict(zip(("模型", "种子", "只用词向量", "以语言模型初始化", "提高", "95%区间"), values, strict=True))

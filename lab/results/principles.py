@@ -42,7 +42,7 @@ CHECKS = {
     "states": "在真实影评的词向量上，按公式算出的各步状态与`torch.nn.RNN`最多相差",
     "bptt": "在真实影评的词向量上，手写的梯度与自动微分最多相差",
     "lstm": "手写的LSTM及其梯度与`torch.nn.LSTM`和自动微分最多相差",
-    "bound": "在所测每篇影评的每一步上，RNN的梯度与上界$\\eta^{t-k}$之比最大为",
+    "bound": "在所测每篇影评的每一步上，RNN的梯度范数之比除以上界$\\eta^{t-k}$，最大为",
 }
 STAGES = {"before": "训练前", "after": "训练后"}
 GRADIENT = r"$\|\partial L_t/\partial\boldsymbol{h}_k\|\;/\;\|\partial L_t/\partial\boldsymbol{h}_t\|$"
@@ -130,7 +130,7 @@ def say_gradients(data: dict, distance: int = 50) -> str:
         for kind, found in data["networks"].items()
     ]
     return (
-        f"回传{at}步处隐藏状态的梯度范数与末步之比（训练前、训练后）：{'；'.join(parts)}。"
+        f"隐藏状态的梯度范数与末步之比（回传{at}步处，训练前、训练后）：{'；'.join(parts)}。"
         f"灰色细线是RNN的上界$\\eta^{{t-k}}$。训练{data['train_steps']}步后，验证准确率依次为"
         + "、".join(f"{found['accuracy']:.1%}" for found in data["networks"].values())
     )
@@ -149,7 +149,7 @@ def say_shares(data: dict, distance: int = 20) -> str:
     parts = [f"{name(kind, data)}{found['after']['beyond'][at]:.1%}" for kind, found in data["networks"].items()]
     size = min(found["after"]["weight_gradient"] for found in data["networks"].values())
     return (
-        f"训练后，距离超过{at}步的各项在$\\partial L_t/\\partial\\boldsymbol{{U}}$各项范数之和中的份额：{'，'.join(parts)}；"
+        f"远处各项在$\\partial L_t/\\partial\\boldsymbol{{U}}$各项范数之和中的份额（训练后，距离超过{at}步）：{'，'.join(parts)}；"
         f"$\\partial L_t/\\partial\\boldsymbol{{U}}$本身没有消失，范数都不小于{size:.2g}"
     )
 
@@ -177,12 +177,14 @@ def say_remedies(data: dict, distance: int = 50) -> str:
     """The finding of ``draw_remedies`` in one sentence."""
     at = min(distance, len(data["starts"]["tanh"]["norms"]) - 1)
     start = {kind: power(found["norms"][at]) for kind, found in data["starts"].items()}
+    guess = math.log(2)
     free, clipped = (np.mean(data["training"][key]["losses"][-20:]) for key in ("free", "clipped"))
     worst = max(data["training"]["free"]["norms"])
     return (
-        f"回传{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$\\boldsymbol{{U}}$正交时是{start['orthogonal']}倍，"
+        f"正交初始化与梯度裁剪：回传{at}步，梯度在默认初始化下是末步的{start['tanh']}倍，$\\boldsymbol{{U}}$正交时是{start['orthogonal']}倍，"
         f"$\\boldsymbol{{U}}$放大{data['scale']:g}倍时是{start['large']}倍；放大后，训练中的梯度范数最高到{power(worst)}，"
         f"不裁剪的损失最后在{free:.2f}上下，裁剪的在{clipped:.2f}上下"
+        + (f"，没有发散，却也没有低于随机猜测的{guess:.2f}" if guess <= clipped < free else "")
     )
 
 
@@ -212,8 +214,8 @@ def say_distance(data: dict) -> str:
         parts.append(f"{name(kind, data)}{f'{least}{max(solved)}步' if solved else '各距离都未学会'}")
     repeats = len(data["accuracy"]["tanh"][0])
     every = f"{repeats}次训练都" if repeats > 1 else ""
-    lines = "折线是平均，短横是各次，左右错开只为看清；" if repeats > 1 else ""
-    return f"{lines}{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
+    lines = "（折线是平均，短横是各次，左右错开只为看清）" if repeats > 1 else ""
+    return f"合成任务的准确率与距离{lines}：{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
 
 
 def draw_dynamics(data: dict):
@@ -250,7 +252,7 @@ def say_dynamics(data: dict) -> str:
     median = np.median(data["errors"], axis=1)
     closer = "单元越多，网络越接近这个非线性动力系统" if (np.diff(median) < 0).all() else "但误差并非逐次下降"
     return (
-        f"隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，未参与训练的外力下，误差由状态标准差的{median[0]:.1%}"
+        f"循环网络对Van der Pol振子的逼近：隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，未参与训练的外力下，误差由状态标准差的{median[0]:.1%}"
         f"变为{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）；{closer}"
     )
 
@@ -303,6 +305,7 @@ def say_cell(data: dict) -> str:
         if "forget" in found
     ]
     return (
-        f"从末尾退回这篇影评的第一个词元，共{len(data['tokens']) - 1}步，梯度范数与末步之比：{'，'.join(parts)}；"
+        f"一篇验证影评上的梯度与遗忘门，网络各训练了{data['train_steps']}步：从末尾退回第一个词元，"
+        f"共{len(data['tokens']) - 1}步，梯度范数与末步之比为{'，'.join(parts)}；"
         f"遗忘门的平均值：{'，'.join(gates)}"
     )

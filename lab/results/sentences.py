@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 import numpy as np
@@ -27,7 +26,7 @@ from lab.results.tables import between, signed
 
 
 def foundation(dataset: str, results: list[dict]) -> str:
-    """What a reader must know before the first figure: made-up reviews, cells that have not been run."""
+    """What a reader must know before the first figure: synthetic reviews, cells that have not been run."""
     lines = [f"> **注意：{sample.NOTICE}**"] if dataset == "sample" else []
     missing = sum(not seeds for seeds in by_cell(results).values())
     if missing:
@@ -41,14 +40,25 @@ def standing(results: list[dict]) -> str:
     """The vectors and data behind a set of runs, for captions."""
     if not results:
         return "还没有运行"
-    facts = {}
-    for result in results:
-        vector = result["data"]["vectors"]
-        if vector["name"] != "random":
-            kind = "完整" if vector["complete"] else f"子集，{vector['words']:,}个词"
-            facts[vector["name"]] = f"{vector['name']}（{kind}，覆盖训练集词元的{vector['covered_tokens']:.1%}）"
-    data = "人造影评sample" if results[0]["config"]["DATASET"] == "sample" else "aclImdb"
-    return f"数据为{data}，词向量为{'、'.join(facts[name] for name in sorted(facts)) or '随机向量'}"
+    files = {vector["name"]: vector for vector in (result["data"]["vectors"] for result in results)}
+    facts = [described(files[name]) for name in sorted(files) if name != "random"]
+    data = "合成影评sample" if results[0]["config"]["DATASET"] == "sample" else "aclImdb"
+    return f"数据为{data}，词向量为{'、'.join(facts) or '随机向量'}"
+
+
+def described(vector: dict) -> str:
+    """A vector file and how much of the training text it covers."""
+    kind = "完整" if vector["complete"] else f"子集，{vector['words']:,}个词"
+    return f"{vector['name']}（{kind}，覆盖训练集词元的{vector['covered_tokens']:.1%}）"
+
+
+def runs_by_vectors(results: list[dict]) -> str:
+    """How many runs used which vectors."""
+    files = {vector["name"]: vector for vector in (result["data"]["vectors"] for result in results)}
+    counts = {name: sum(result["data"]["vectors"]["name"] == name for result in results) for name in sorted(files)}
+    return "，".join(
+        f"{count}次用{'随机词向量' if name == 'random' else described(files[name])}" for name, count in counts.items()
+    )
 
 
 def vector_lines(results: list[dict]) -> str:
@@ -60,28 +70,25 @@ def vector_lines(results: list[dict]) -> str:
     return "\n".join(f"- {lines[name]}" for name in sorted(lines)) or f"词向量：{MISSING}。"
 
 
-def verdict(row) -> str:
-    """A claim's verdict and the numbers behind it; ``row`` is one of ``evidence.verdicts``."""
-    text = f"“{row.claim}”：{row.verdict}"
-    if row.verdict == MISSING:
-        return f"{text}，{row.pairs}对比较都还没有结果。"
-    if row.verdict == evidence.NOT_COMPARABLE:
-        return f"{text}：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归因于维数。"
-    if row.n_seeds < 2:
-        text += "，各配对都只有一个种子，无法估计种子之间的波动。"
-    else:
-        text += (
-            f"。{row.main}对比较在{row.n_seeds}个种子上的平均差为{signed(row.difference * 100)}个百分点，"
-            f"95%区间{between(row.low * 100, row.high * 100)}，校正后{evidence.p_text(row.p_holm)}；"
-            f"可检出差异为{row.visible * 100:.2f}个百分点。"
+def reasons(verdicts: pd.DataFrame) -> str:
+    """What the table of verdicts (``evidence.verdicts``) leaves open: why, for claims that it gives no numbers of."""
+    lines = []
+    names = {word: rows["claim"].map("“{}”".format).tolist() for word, rows in verdicts.groupby("verdict", sort=False)}
+    if claims := names.get(evidence.NOT_COMPARABLE):
+        lines.append(
+            f"{'、'.join(claims)}不可比：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归因于维数。"
         )
-    if row.against:
+    for row in verdicts[verdicts["against"] > 0].itertuples():
         shown = [
             f"{plan.Pair(pair.better, pair.worse).label}{signed(100 * pair.difference)}（{evidence.p_text(pair.p_holm)}）"
             for pair in row.counterexamples.itertuples()
         ]
-        text += f"方向相反且显著的有：{'；'.join(shown)}。"
-    return text
+        lines.append(f"“{row.claim}”有方向相反且显著的配对（百分点）：{'；'.join(shown)}。")
+    for row in verdicts[verdicts["single"] & (verdicts["n_seeds"] < 2)].itertuples():
+        lines.append(f"“{row.claim}”的各配对都只有一个种子，无法估计种子之间的波动。")
+    if claims := names.get(MISSING):
+        lines.append(f"{'、'.join(claims)}还没有可以比较的运行。")
+    return "".join(lines)
 
 
 def gain(model: str, before: str, after: str, pairs: list[tuple[dict, dict]]) -> str:
@@ -102,7 +109,7 @@ def worth(results: list[dict]) -> list[str]:
         gain(f"{base} 1-1", "用随机词向量", "用GloVe词向量", pairs) for base, pairs in random_pairs(results).items()
     ]
     return lines + [
-        gain(reader_name(name), "只用词向量", "以语言模型为起点", pairs)
+        gain(reader_name(name), "只用词向量", "以语言模型初始化", pairs)
         for name, pairs in pretrained_pairs(results).items()
     ]
 
@@ -120,7 +127,11 @@ def settings(results: list[dict]) -> list[str]:
         mean, half = evidence.gain(each.pairs)
         span = "只有一个种子" if half is None else f"{len(each.pairs)}个种子，{between(mean - half, mean + half)}"
         found.setdefault(each.label, []).append(f"{each.cell.label}{signed(mean)}（{span}）")
-    return [f"取{label}使测试准确率变化（百分点，95%区间）：{'，'.join(parts)}。" for label, parts in found.items()]
+    return [
+        f"{f'裁剪梯度（{label}）' if label.startswith('`GRAD_CLIP=') and '，' not in label else f'改取{label}'}后，"
+        f"测试准确率的提高（百分点，括号内为种子数与95%区间）依次为：{'，'.join(parts)}。"
+        for label, parts in found.items()
+    ]
 
 
 def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:
@@ -137,54 +148,6 @@ def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:
     )
 
 
-def short(results: list[dict]) -> str:
-    """Which cells fall short of the reference, and what clipping the gradients changes there."""
-    found = evidence.reference_table(results)
-    cells = list(found.loc[found["mean"] < found["reference"] - plan.SHORT, "cell"])
-    limit = f"比参考报告低{plan.SHORT * 100:.1f}个百分点以上"
-    if not cells:
-        return f"没有一个配置的均值{limit}。"
-    text = f"均值{limit}的配置有{len(cells)}个：{'、'.join(cell.label for cell in cells)}。"
-    clipped = [each for each in changes(results) if each.cell in cells and list(each.changed) == ["GRAD_CLIP"]]
-    for each in clipped:
-        text += gain(each.cell.label, "默认设置", f"取{each.label}", each.pairs)
-    places = found.set_index("cell")["place"]
-    for cell in [cell for cell in cells if cell not in {each.cell for each in clipped}]:
-        inside = "参考值仍在再运行一次的预测区间内，差异可以由种子间的波动解释"
-        reason = inside if places[cell] == evidence.INSIDE else "原因尚不清楚"
-        text += f"{cell.label}没有做裁剪梯度的对照，{reason}。"
-    table = by_cell(results)
-    return text + "".join(stuck(cell.label, list(table[cell].values())) for cell in cells)
-
-
-def is_guess(epoch: dict) -> bool:
-    """Whether an epoch's validation loss is that of guessing: ln 2."""
-    return abs(epoch["valid_loss"] - math.log(2)) < 0.01
-
-
-def stuck(label: str, runs: list[dict]) -> str:
-    """How long the runs of a cell did no better than guessing, and how small their gradients were meanwhile."""
-    counts = [sum(map(is_guess, run["history"])) for run in runs]
-    epochs = [epoch for run in runs for epoch in run["history"] if "grad_norm" in epoch]
-    some, others = ([epoch["grad_norm"] for epoch in epochs if is_guess(epoch) is guess] for guess in (True, False))
-    if max(counts) < 2 or not some or not others:
-        return ""
-    return (
-        f"{label}的{len(runs)}次运行各有{'、'.join(map(str, counts))}轮的验证损失停在随机猜测的ln 2附近；"
-        f"这些轮次里梯度范数的中位数是{np.median(some):.2f}，其余轮次是{np.median(others):.2f}。"
-    )
-
-
-def places(reference: pd.DataFrame) -> str:
-    """How many references lie within the prediction interval of their cell, and which do not."""
-    known = reference[reference["low"].notna()]
-    outside = [f"{row.cell.label}（{row.place}）" for row in known.itertuples() if row.place != evidence.INSIDE]
-    if not len(known):
-        return ""
-    text = f"有预测区间的{len(known)}个配置中，{len(known) - len(outside)}个的参考值在区间内"
-    return f"{text}，例外的是{'、'.join(outside)}。" if outside else f"{text}。"
-
-
 def mistakes(by_length: pd.DataFrame, matrix: np.ndarray) -> str:
     """Where the errors are: on long or on short reviews (``tables.length_table``), on which class (confusion matrix)."""
     lines = []
@@ -193,8 +156,9 @@ def mistakes(by_length: pd.DataFrame, matrix: np.ndarray) -> str:
         lines.append(f"{base}{'高' if change > 0 else '低'}{abs(change):.1f}个百分点")
     text = f"最长一组影评的准确率与最短一组相比，{'，'.join(lines)}。" if lines else ""
     wrong = matrix[[0, 1], [1, 0]] / matrix.sum(1)
-    more, end = ("与", "一样多") if wrong[1] == wrong[0] else ("多于" if wrong[1] > wrong[0] else "少于", "")
-    return f"{text}混淆矩阵中，正面影评被判错的（{wrong[1]:.1%}）{more}负面影评被判错的（{wrong[0]:.1%}）{end}。"
+    more, end = ("与", "相等") if wrong[1] == wrong[0] else ("高于" if wrong[1] > wrong[0] else "低于", "")
+    text += f"混淆矩阵中，正面影评的错判率（{wrong[1]:.1%}）{more}负面影评的（{wrong[0]:.1%}）{end}。"
+    return f"{text}这些只是描述，没有作检验。"
 
 
 def control(results: list[dict], linear: list[dict]) -> str:
@@ -238,9 +202,8 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     """The report in a few lines: what was done, the accuracies, the verdicts, what helps, the controls."""
     networks = [run for run in spoken if run["kind"] == "language_model"]
     table = by_cell(results)
-    hundred = [run for cell, seeds in table.items() if cell.dim == 100 for run in seeds.values()]
-    name = "程序生成的人造" if dataset == "sample" else "aclImdb"
-    ground = f"，{standing(hundred)}" if hundred else ""
+    name = "程序生成的合成" if dataset == "sample" else "aclImdb"
+    ground = f"。分类训练中，{runs_by_vectors(results)}" if results else ""
     lines = [
         f"**内容**　用循环神经网络对{name}影评作情感分类与语言建模，比较RNN与LSTM在不同层数、方向与词向量下的表现；"
         f"共完成{len(results)}次分类训练和{len(networks)}次语言模型训练{ground}。"
@@ -249,8 +212,8 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
     if shown:
         if linear:
-            shown.append(f"词与相邻词对的线性模型（TF-IDF加逻辑回归，不用词向量）为{mean_accuracy(linear):.2%}")
-        lines.append(f"**准确率**　100维词向量、1层单向时，测试准确率{'，'.join(shown)}。")
+            shown.append(f"以词与相邻词对为特征的线性模型（TF-IDF加逻辑回归，不用词向量）为{mean_accuracy(linear):.2%}")
+        lines.append(f"**准确率**　100维词向量、1层单向（记作1-1，即层数-方向数）时，测试准确率{'，'.join(shown)}。")
     groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
     if set(groups.index) - {MISSING}:
         parts = [
@@ -258,34 +221,21 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
         ]
         lines.append(f"**结论**　课程参考报告的{len(verdicts)}条结论中，{'，'.join(parts)}。")
     if gains := [line for line in worth(results) if MISSING not in line]:
-        lines.append(f"**词向量与预训练**　{''.join(gains)}")
+        lines.append(f"**词向量与初始化**　{''.join(gains)}")
     if beyond.has_run(results):
-        best = beyond.sentence(results, linear).removeprefix("最后一步的")
-        lines.append(f"**最强的分类器**　以语言模型为起点、概括全部状态并作对抗训练的LSTM，{best}")
+        lines.append(f"**最强的分类器**　{beyond.strongest_sentence(results, linear)}")
     if text := perplexity.sentence(spoken):
         lines.append(f"**语言模型**　{text}")
     return "\n\n".join(lines)
 
 
 def ranking(found: dict[str, list[dict]]) -> str:
-    """The kinds of models (``cells.kinds``) in the order of their accuracy; nothing where there is only one."""
+    """The kinds of models (``cells.kinds`` and the strongest) in the order of their accuracy; nothing where there is only one."""
     means = sorted((mean_accuracy(runs), name) for name, runs in found.items() if runs)
     if len(means) < 2:
         return ""
     shown = "；".join(f"{name}，{mean:.2%}" for mean, name in means)
-    return f"1层单向的各类模型按测试准确率由低到高为：{shown}。相邻两项的差异未必显著。"
-
-
-def unfinished(results: list[dict]) -> str:
-    """Which runs were best in their last epoch; nothing where none was."""
-    late = []
-    for run in results:
-        if run["best_epoch"] == run["config"]["N_EPOCHS"]:
-            flat = next((at for at, epoch in enumerate(run["history"]) if not is_guess(epoch)), len(run["history"]))
-            late.append(f"`{run['run_id']}`" + (f"（前{flat}轮停在随机猜测的ln 2附近）" if flat > 1 else ""))
-    if not late:
-        return ""
-    return f"实验表中有{len(late)}次运行选中最后一轮：{'、'.join(late)}。验证损失到这一轮才降到最低，再多训练几轮或许还会下降。"
+    return f"1层单向的循环网络与线性模型按测试准确率由低到高为：{shown}。相邻两项的差异未必显著。"
 
 
 def effort(results: list[dict], spoken: list[dict]) -> str:
@@ -297,9 +247,4 @@ def effort(results: list[dict], spoken: list[dict]) -> str:
     parts = [f"{name}{span:.1f}小时" for name, span in hours.items() if span]
     if not parts:
         return f"训练用时：{MISSING}。"
-    slowest = max(results, key=lambda run: run["seconds"] / len(run["history"]), default=None)
-    text = f"各次训练用时之和：{'，'.join(parts)}。"
-    if slowest:
-        per_epoch = slowest["seconds"] / len(slowest["history"]) / 60
-        text += f"每轮用时最长的是`{slowest['run_id']}`，平均每轮{per_epoch:.1f}分钟。"
-    return text
+    return f"各次训练用时之和：{'，'.join(parts)}。"

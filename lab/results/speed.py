@@ -12,6 +12,7 @@ from lab.results.cells import BASES
 
 SCHEMA = 2  # of bench.json
 PATIENCE = 60.0  # seconds: a packed step that would take longer is left out
+PORTION = 2**13  # tokens that the packed path is given at once where a batch is cut into parts
 RECURRENCE = 2  # raised where the recurrence is rewritten: earlier measurements are shown as those of an old version
 
 

@@ -139,7 +139,7 @@ def gain_table(results: list[dict]) -> pd.DataFrame:
     """What pre-trained vectors, other settings and a language model to start from are worth, a row for each comparison."""
     rows = [gain_row(f"{base} 1-1：随机词向量→GloVe", pairs) for base, pairs in random_pairs(results).items() if pairs]
     rows += [gain_row(f"{change.cell.label}：默认→{change.label}", change.pairs) for change in changes(results)]
-    rows += [gain_row(f"`{name}`：GloVe→语言模型", pairs) for name, pairs in pretrained_pairs(results).items()]
+    rows += [gain_row(f"`{name}`：GloVe→语言模型初始化", pairs) for name, pairs in pretrained_pairs(results).items()]
     return pd.DataFrame(rows, columns=["比较", "种子数", "之前", "之后", "差", "95%区间"])
 
 
@@ -262,7 +262,7 @@ def published_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
     """Published accuracies on the same test set; among them ours, each the run of lowest validation loss of its kind."""
     rows = [(accuracy, method, source) for accuracy, method, source in PUBLISHED]
     pretrained = [run for run in results if run["config"]["PRETRAINED"]]
-    kinds = {"实验表": in_table(results), "以语言模型为起点": pretrained, "线性模型": linear}
+    kinds = {"实验表": in_table(results), "以语言模型初始化": pretrained, "线性模型": linear}
     for name, runs in kinds.items():
         if runs and runs[0]["config"]["DATASET"] == "aclImdb":
             best = best_run(runs)

@@ -286,8 +286,13 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
         f"{name}（{value:.1f}）"
         for name, value in zip(("三元语法模型", "8维LSTM", "8维RNN"), table["困惑度"][1:], strict=True)
     )
+    assert perplexity.sentence(results).startswith("种子2077的困惑度由低到高依次为：")
+    data = {**results[0]["data"], "fingerprint": "another"}
+    others = [{**each, "data": data, "run_id": each["run_id"].replace("-s2077", "-s1")} for each in results]
+    assert perplexity.sentence([*results, *others]).startswith("2个共有种子的平均困惑度由低到高依次为：")
+    few = [each for each in others if each["kind"] == "ngram" or each["config"]["MODEL_BASE"] == "RNN"]
+    assert perplexity.sentence([*results, *few]) == perplexity.sentence(results)  # of the seeds that all models share
     another = {**results[0], "config": {**results[0]["config"], "SEED": 1}}
-    assert "，2个种子的均值" in perplexity.sentence([*results, another])
     assert list(perplexity.samples_table([*results, another])["模型"]) == ["LSTM"] * 3 + ["RNN"] * 3
 
 

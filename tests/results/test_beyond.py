@@ -38,7 +38,8 @@ def test_table_pairs_each_step_with_the_one_before():
     assert list(table["验证"]) == ["81.00", "83.50", "84.00", "85.00", "86.00"]
     assert list(table["测试准确率"])[2:] == ["**83.00**（n=1）", "**84.00**（n=1）", "**85.00**（n=1）"]
     assert table["提高"][1].startswith("+2.50 [")
-    assert list(table["提高"])[2:] == ["+1.00"] * 3
+    assert table["提高"][1].endswith("（n=2）")
+    assert list(table["提高"])[2:] == ["+1.00（n=1）"] * 3
     hours = [60 / 3600, 2 + 60 / 3600, 5 + 60 / 3600, 5 + 60 / 3600, 5 + 60 / 3600]
     assert list(table["小时"]) == pytest.approx(hours)
 
@@ -47,9 +48,15 @@ def test_sentence_and_picture_follow_the_runs():
     results = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.95]})
     control = run(0.90)
     assert beyond.sentence(results, [control]) == (
-        "最后一步的测试准确率为95.00%（1个种子），比同种子的线性模型（90.00%）高5.00个百分点。"
+        "测试准确率为95.00%（1个种子），比同种子的线性模型（90.00%）高5.00个百分点"
+        "（精确McNemar检验，p<0.001；只有一个种子，不反映种子间的波动）。"
     )
     assert "低1.00个百分点" in beyond.sentence(climbed({2077: [0.8, 0.8, 0.8, 0.8, 0.89]}), [control])
+    assert beyond.sentence(results, []) == "测试准确率为95.00%（1个种子）。"
+    both = [*results, *climbed({2078: [0.8, 0.8, 0.8, 0.8, 0.93]})]
+    # +5 and +3 points: mean 4, half width t(0.975, 1) = 12.706 times 1
+    assert beyond.sentence(both, [control, run(0.90, SEED=2078)]).endswith("高4.00个百分点，95%区间[−8.71, +16.71]。")
+    assert beyond.strongest_sentence(results, [control]).startswith("256个隐藏单元的单向LSTM，以语言模型初始化，")
     assert math.isnan(beyond.hours(results[-1], []))
     fig = charts.accuracy_by_hours([(each, beyond.hours(each, SPOKEN)) for each in results], beyond.published())
     [axis] = fig.axes
@@ -57,3 +64,25 @@ def test_sentence_and_picture_follow_the_runs():
     expected = [(beyond.hours(each, SPOKEN), each["test"]["accuracy"] * 100) for each in results]
     np.testing.assert_allclose(sorted(points), sorted(expected))
     assert sorted(line.get_ydata()[0] for line in axis.lines) == [92.76, 94.06, 94.09]
+
+
+def test_steps_are_named_by_what_they_change():
+    first, second, third, fourth, fifth, *_ = beyond.names()
+    assert first.startswith("只用词向量")
+    assert second == "以语言模型初始化"
+    assert third == "隐藏单元由64个增至256个，训练5轮，语言模型读的词元由3千万增至6千万"
+    assert "汇聚全部状态" in fourth
+    assert "每批64篇" in fourth
+    assert fifth == "对抗训练（$\\varepsilon=1.2$）"
+    assert "256个隐藏单元，每批64篇，训练5轮，输出层之前的dropout率是0.5，学习率由0.001逐步降到0" in beyond.settings()
+
+
+def test_what_all_steps_are_worth_whether_or_not_each_was_run():
+    whole = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.95]})
+    assert beyond.together(whole) == (
+        "与第一行相比，最后一步的测试准确率在同一种子上共提高15.00个百分点（只有一个种子）。"
+    )
+    assert beyond.together([*whole[:2], whole[-1]]).startswith("第3、4行没有单独运行，所以分不出各步的贡献")
+    assert beyond.together(whole[1:]) == ""
+    two = [*whole, *climbed({2078: [0.80, 0.82, 0.83, 0.84, 0.93]})]
+    assert "共提高14.00个百分点（2个种子，95%区间[+1.29, +26.71]）。" in beyond.together(two)

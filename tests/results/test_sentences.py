@@ -6,18 +6,9 @@ import pytest
 from made import N, pretrained, run, some
 
 from lab import record
-from lab.results import evidence, sentences
-from lab.results.cells import MISSING, REFERENCE, pretrained_pairs, random_pairs
-from lab.results.plan import CLAIMS
-
-
-def test_which_cells_fall_short_and_what_clipping_changes():
-    text = sentences.short(some())
-    assert "配置有1个：RNN 1-1（100维）。" in text
-    assert "RNN 1-1（100维）取`GRAD_CLIP=1`，测试准确率比默认设置高8.00个百分点（只有一个种子）。" in text
-    assert "原因未测" not in text
-    assert sentences.short([run(0.70)]).endswith("RNN 1-1（100维）没有做裁剪梯度的对照，原因尚不清楚。")
-    assert sentences.short([run(0.86, MODEL_BASE="LSTM")]) == "没有一个配置的均值比参考报告低1.0个百分点以上。"
+from lab.data import sample
+from lab.results import evidence, sentences, tables
+from lab.results.cells import MISSING, pretrained_pairs, random_pairs
 
 
 def test_what_a_change_is_worth():
@@ -60,42 +51,8 @@ def test_what_figures_stand_on():
     assert sentences.standing([]) == "还没有运行"
     assert sentences.standing(some()) == "数据为aclImdb，词向量为glove.6B.100d（子集，7个词，覆盖训练集词元的75.0%）"
     assert "16个配置中还有14个未运行" in sentences.foundation("aclImdb", some())
-    assert "人造影评" in sentences.foundation("sample", [])
+    assert sample.NOTICE in sentences.foundation("sample", [])
     assert sentences.mean_gap(some()[:1]) == (pytest.approx(0.0), pytest.approx(0.5))
-
-
-def verdict_of(accuracies: dict, seeds=(2077, 2078, 2079)) -> str:
-    """The sentence on 'LSTM优于RNN' where base -> accuracies of the 1-1 cell over seeds."""
-    runs = [
-        run(accuracy, MODEL_BASE=base, SEED=seed)
-        for base, values in accuracies.items()
-        for seed, accuracy in zip(seeds, values, strict=False)
-    ]
-    return sentences.verdict(next(evidence.verdicts(runs).itertuples()))
-
-
-def test_verdicts_in_words():
-    holds = verdict_of({"LSTM": (0.86, 0.861, 0.862), "RNN": (0.76, 0.762, 0.761)})
-    assert holds.startswith("“LSTM优于RNN”：成立。1对比较在3个种子上的平均差为+10.00个百分点")
-    assert "可检出差异为" in holds
-    unclear = verdict_of({"LSTM": (0.80, 0.76, 0.78), "RNN": (0.76, 0.78, 0.77)})
-    assert "证据不足。1对比较" in unclear
-    against = verdict_of({"RNN": (0.86, 0.861, 0.862), "LSTM": (0.76, 0.762, 0.761)})
-    assert "：不成立。" in against
-    assert "方向相反且显著的有：LSTM 1-1（100维）对RNN 1-1（100维）−10.00" in against
-    assert "只有一个种子" in verdict_of({"LSTM": (0.86,), "RNN": (0.76,)})
-    assert verdict_of({}).endswith("8对比较都还没有结果。")
-    wide = [run(0.8), run(0.7, EMBEDDING_DIM=300)]
-    wide[1]["data"]["vectors"]["covered_tokens"] = 0.5
-    rows = list(evidence.verdicts(wide).itertuples())
-    assert "不可比" in sentences.verdict(
-        rows[[claim.name for claim in CLAIMS].index("词向量由100维增至300维，RNN变差")]
-    )
-
-
-def test_what_clipping_is_worth_follows_the_results():
-    text = "".join(sentences.settings(some()))
-    assert "取`GRAD_CLIP=1`使测试准确率变化（百分点，95%区间）：RNN 1-1（100维）+8.00（只有一个种子）。" in text
 
 
 def test_the_abstract_follows_the_results():
@@ -105,37 +62,20 @@ def test_the_abstract_follows_the_results():
     assert "RNN为75.00%（1个种子）" in more
     assert "LSTM为" not in few
     assert "语言模型**" not in few
+    assert "1-1，即层数-方向数" in few
+    assert "1次用glove.6B.100d（子集，7个词，覆盖训练集词元的75.0%）。" in few
+    kinds = sentences.runs_by_vectors([run(0.7), run(0.7, SEED=2078), run(0.7, VECTORS="random")])
+    assert kinds.startswith("2次用glove.6B.100d（")
+    assert kinds.endswith("，1次用随机词向量")
 
 
 def test_kinds_are_ranked_by_what_they_reached():
     found = {"甲": [run(0.9), run(0.8)], "乙": [run(0.7)], "丙": []}
     assert (
         sentences.ranking(found)
-        == "1层单向的各类模型按测试准确率由低到高为：乙，70.00%；甲，85.00%。相邻两项的差异未必显著。"
+        == "1层单向的循环网络与线性模型按测试准确率由低到高为：乙，70.00%；甲，85.00%。相邻两项的差异未必显著。"
     )
     assert sentences.ranking({"甲": [run(0.9)], "丙": []}) == ""
-
-
-def test_runs_that_were_best_in_their_last_epoch_are_named():
-    early, late = run(0.8), run(0.8, SEED=2078)
-    late["best_epoch"] = late["config"]["N_EPOCHS"]
-    early["best_epoch"] = 1
-    assert f"有1次运行选中最后一轮：`{late['run_id']}`。" in sentences.unfinished([early, late])
-    assert sentences.unfinished([early]) == ""
-
-
-def test_references_outside_their_interval_are_named():
-    one, two, three, *_ = REFERENCE
-    frame = pd.DataFrame(
-        [
-            dict(cell=one, low=0.7, place=evidence.INSIDE),
-            dict(cell=two, low=0.7, place="低于区间"),
-            dict(cell=three, low=np.nan, place="–"),
-        ]
-    )
-    label = two.label
-    assert sentences.places(frame) == f"有预测区间的2个配置中，1个的参考值在区间内，例外的是{label}（低于区间）。"
-    assert sentences.places(frame[2:]) == ""
 
 
 def test_mistakes_follow_lengths_and_matrix():
@@ -143,17 +83,42 @@ def test_mistakes_follow_lengths_and_matrix():
     text = sentences.mistakes(lengths, np.array([[90, 10], [20, 80]]))
     assert text == (
         "最长一组影评的准确率与最短一组相比，RNN低10.0个百分点。"
-        "混淆矩阵中，正面影评被判错的（20.0%）多于负面影评被判错的（10.0%）。"
+        "混淆矩阵中，正面影评的错判率（20.0%）高于负面影评的（10.0%）。这些只是描述，没有作检验。"
     )
 
 
-def test_runs_that_did_no_better_than_guessing_are_told():
-    still, moving = run(0.6, MODEL_BASE="LSTM"), run(0.8, MODEL_BASE="LSTM", SEED=2078)
-    for epoch in still["history"]:
-        epoch |= dict(valid_loss=0.693, grad_norm=0.04)
-    for epoch in moving["history"]:
-        epoch |= dict(valid_loss=0.5, grad_norm=1.5)
-    assert sentences.stuck("甲", [still, moving]) == (
-        "甲的2次运行各有4、0轮的验证损失停在随机猜测的ln 2附近；这些轮次里梯度范数的中位数是0.04，其余轮次是1.50。"
-    )
-    assert sentences.stuck("甲", [moving]) == ""
+def verdicts_of(accuracies: dict, seeds=(2077, 2078, 2079)) -> tuple[pd.Series, str]:
+    """Row of the table and words on 'LSTM优于RNN' where base -> accuracies of the 1-1 cell over seeds."""
+    runs = [
+        run(accuracy, MODEL_BASE=base, SEED=seed)
+        for base, values in accuracies.items()
+        for seed, accuracy in zip(seeds, values, strict=False)
+    ]
+    found = evidence.verdicts(runs)
+    return tables.verdict_table(found).iloc[0], sentences.reasons(found[:1])
+
+
+def test_verdicts_and_what_the_table_does_not_say():
+    row, text = verdicts_of({"LSTM": (0.86, 0.861, 0.862), "RNN": (0.76, 0.762, 0.761)})
+    assert row[["判定", "配对", "种子", "平均差"]].tolist() == ["成立", 1, 3, "+10.00"]
+    assert text == ""
+    row, text = verdicts_of({"LSTM": (0.80, 0.76, 0.78), "RNN": (0.76, 0.78, 0.77)})
+    assert (row["判定"], text) == ("证据不足", "")
+    row, text = verdicts_of({"RNN": (0.86, 0.861, 0.862), "LSTM": (0.76, 0.762, 0.761)})
+    assert row["判定"] == "不成立"
+    assert "“LSTM优于RNN”有方向相反且显著的配对（百分点）：LSTM 1-1（100维）对RNN 1-1（100维）−10.00（" in text
+    assert "“LSTM优于RNN”的各配对都只有一个种子" in verdicts_of({"LSTM": (0.86,), "RNN": (0.76,)})[1]
+    assert verdicts_of({})[1] == "“LSTM优于RNN”还没有可以比较的运行。"
+    wide = [run(0.8), run(0.7, EMBEDDING_DIM=300)]
+    wide[1]["data"]["vectors"]["covered_tokens"] = 0.5
+    text = sentences.reasons(evidence.verdicts(wide))
+    assert text.startswith("“词向量由100维增至300维，RNN变差”不可比：两种维数的词向量对词元的覆盖率相差超过1个百分点")
+
+
+def test_what_clipping_is_worth_follows_the_results():
+    assert sentences.settings(some()) == [
+        "裁剪梯度（`GRAD_CLIP=1`）后，测试准确率的提高（百分点，括号内为种子数与95%区间）依次为："
+        "RNN 1-1（100维）+8.00（只有一个种子）。"
+    ]
+    other = sentences.settings([run(0.7), run(0.72, HIDDEN_DIM=128)])
+    assert [text.partition("，")[0] for text in other] == ["改取`HIDDEN_DIM=128`后"]

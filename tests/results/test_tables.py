@@ -71,7 +71,13 @@ def test_what_changes_are_worth():
     assert table.loc["LSTM 1-1：随机词向量→GloVe", ["种子数", "差"]].tolist() == [1, "+6.00"]
     assert table.loc["RNN 1-1（100维）：默认→`GRAD_CLIP=1`", ["差", "95%区间"]].tolist() == ["+8.00", "–"]
     # +4 and +5 points: mean 4.5, half width t(0.975, 1) = 12.706 times 0.5
-    assert table.loc["`lstm-1x1-100d`：GloVe→语言模型"].tolist() == [2, "85.50", "90.00", "+4.50", "[−1.85, +10.85]"]
+    assert table.loc["`lstm-1x1-100d`：GloVe→语言模型初始化"].tolist() == [
+        2,
+        "85.50",
+        "90.00",
+        "+4.50",
+        "[−1.85, +10.85]",
+    ]
     assert tables.gain_table([]).empty
 
 
@@ -149,4 +155,4 @@ def test_readme_shows_the_results_that_are_tracked(monkeypatch):
     linear = [result for result in record.load("aclImdb", "linear") if result["run_id"] in tracked]
     assert tables.accuracy_text(linear) in readme
     for name, pairs in pretrained_pairs(results).items():
-        assert sentences.gain(f"`{name}`", "只用词向量", "以语言模型为起点", pairs) in readme
+        assert sentences.gain(f"`{name}`", "只用词向量", "以语言模型初始化", pairs) in readme
