@@ -77,7 +77,8 @@ def has_run(results: list[dict]) -> bool:
 def strongest(results: list[dict]) -> dict[str, list[dict]]:
     """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
     _, runs = by_step(results)[-1]
-    return {"LSTM，语言模型与对抗训练": list(runs.values())} if runs else {}
+    name = f"{recipes.STEPS[-1].classifier['HIDDEN_DIM']}维LSTM，语言模型与对抗训练"
+    return {name: list(runs.values())} if runs else {}
 
 
 def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:

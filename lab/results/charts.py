@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.transforms import Bbox
 
 from lab.export.figures import COLORS, LINES, MARKERS
 from lab.results import evidence, speed
@@ -63,12 +64,35 @@ def word_map(words: list[str], points: np.ndarray, groups: list[str]):
     """Words at their places in the plane, a colour for each centre and its neighbours."""
     fig, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
     colors = dict(zip(dict.fromkeys(groups), plt.get_cmap("tab10").colors, strict=False))
+    axis.set(xticks=[], yticks=[])  # only the distances have a meaning
+    labels = []
     for word, (x, y), group in zip(words, points, groups, strict=True):
         axis.plot(x, y, ".", color=colors[group])
         size = 12 if word == group else 8.5  # the font has no bold
-        axis.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=size, color=colors[group])
-    axis.set(xticks=[], yticks=[])  # only the distances have a meaning
+        style = dict(textcoords="offset points", fontsize=size, color=colors[group])
+        labels.append(axis.annotate(word, (x, y), (3, 2), **style))
+    axis.margins(0.1)
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # the axes stay where they are now
+    _apart(labels, axis.transData.transform(points))
     return fig
+
+
+def _apart(labels: list, dots: np.ndarray) -> None:
+    """Put each label on that side of its dot (N, 2 pixels) where it covers least of the others' labels and dots."""
+    taken = [Bbox.from_extents(*(dot - 3), *(dot + 3)) for dot in dots]
+
+    def covered(label, side) -> float:
+        label.set(
+            position=side, ha=("right", "center", "left")[1 + np.sign(side[0])], va="top" if side[1] < 0 else "bottom"
+        )
+        boxes = (Bbox.intersection(label.get_window_extent(), box) for box in taken)
+        return sum(box.width * box.height for box in boxes if box is not None)
+
+    for label in sorted(labels, key=lambda label: -label.get_fontsize()):
+        best = min(((3, 2), (-3, 2), (3, -2), (-3, -2), (0, 4), (0, -4)), key=lambda side: covered(label, side))
+        covered(label, best)
+        taken.append(label.get_window_extent())
 
 
 def overfitting_gap(results: list[dict]):

@@ -60,13 +60,12 @@ def short(results: list[dict]) -> str:
     table = by_cell(results)
     for row in found.itertuples():
         runs = list(table[row.cell].values())
-        text += facts(row, runs) + stuck(row.cell.label, runs)
+        text += facts(row, runs) + stuck(runs)
         if row.cell in clipped:
             each = clipped[row.cell]
             text += gain(row.cell.label, "不裁剪", f"裁剪梯度（{each.label}）", each.pairs)
-        else:
-            text += "没有做裁剪梯度的对照。"
-    return text
+    rest = [cell.label for cell in found["cell"] if cell not in clipped]
+    return text + (f"{'、'.join(rest)}没有做裁剪梯度的对照。" if rest else "")
 
 
 def facts(row, runs: list[dict]) -> str:
@@ -93,7 +92,7 @@ def is_guess(epoch: dict) -> bool:
     return abs(epoch["valid_loss"] - math.log(2)) < 0.01
 
 
-def stuck(label: str, runs: list[dict]) -> str:
+def stuck(runs: list[dict]) -> str:
     """How long the runs of a cell did no better than guessing, and how small their gradients were meanwhile."""
     counts = [sum(map(is_guess, run["history"])) for run in runs]
     epochs = [epoch for run in runs for epoch in run["history"] if "grad_norm" in epoch]
@@ -101,7 +100,7 @@ def stuck(label: str, runs: list[dict]) -> str:
     if max(counts) < 2 or not some or not others:
         return ""
     text = (
-        f"{label}的{len(runs)}次运行各有{'、'.join(map(str, counts))}轮的验证损失停在随机猜测的ln 2附近；"
+        f"各次运行依次有{'、'.join(map(str, counts))}轮的验证损失停在随机猜测的ln 2附近；"
         f"这些轮次里梯度范数的中位数是{np.median(some):.2f}，其余轮次是{np.median(others):.2f}。"
     )
     for count, run in zip(counts, runs, strict=True):
@@ -135,7 +134,7 @@ def power(verdicts: pd.DataFrame) -> str:
     end = "都" if below == len(parts) else f"其中{below}条"
     return (
         f"参考报告在主检验各配对上的平均差，证据不足的各条依次为（百分点，正值与结论同向）：{'、'.join(parts)}，"
-        f"{end}小于可检出差异：即使真实的差异就是这样大，现有的种子数也多半检不出来。"
+        f"{end}小于可检出差异：真实的差异若就是这样大，按现有的种子数检出的概率不足80%。"
         if below
         else f"参考报告在主检验各配对上的平均差（百分点，正值与结论同向）：{'、'.join(parts)}。"
     )
@@ -151,7 +150,7 @@ def vectors(results: list[dict]) -> str:
         return ""
     shown = "与".join(f"{dim}维的{share:.1%}" for dim, share in sorted(covered.items()))
     text = f"**词向量**　两种维数的词向量取自覆盖率不同的文件（{shown}），二者之差不能归因于维数，故与维数有关的两条结论判为不可比。"
-    return f"{text}没有词向量的词只能从训练集学起。" + (
+    return f"{text}没有词向量的词只能在训练中学得。" + (
         "300维的运行仍用较早一版的清洗规则。" if _older(results) else ""
     )
 

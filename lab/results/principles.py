@@ -305,7 +305,7 @@ def say_cell(data: dict) -> str:
         if "forget" in found
     ]
     return (
-        f"一篇验证影评上的梯度与遗忘门，网络各训练了{data['train_steps']}步：从末尾退回第一个词元，"
+        f"一篇验证影评上的梯度与遗忘门，网络同上，各训练了{data['train_steps']}步：从末尾退回第一个词元，"
         f"共{len(data['tokens']) - 1}步，梯度范数与末步之比为{'，'.join(parts)}；"
         f"遗忘门的平均值：{'，'.join(gates)}"
     )

@@ -7,7 +7,7 @@ from made import LABELS, LENGTHS, N, pretrained, run, some
 from scipy import stats
 
 from lab import files, record
-from lab.results import evidence, perplexity, plan, sentences, tables
+from lab.results import beyond, evidence, perplexity, plan, sentences, tables
 from lab.results.cells import MISSING, best_run, changes, in_table, pretrained_pairs
 
 
@@ -156,3 +156,5 @@ def test_readme_shows_the_results_that_are_tracked(monkeypatch):
     assert tables.accuracy_text(linear) in readme
     for name, pairs in pretrained_pairs(results).items():
         assert sentences.gain(f"`{name}`", "只用词向量", "以语言模型初始化", pairs) in readme
+    if beyond.has_run(results):
+        assert beyond.sentence(results, linear).partition("（精确")[0].rstrip("。") in readme
