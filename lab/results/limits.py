@@ -27,11 +27,16 @@ def departures(results: list[dict]) -> str:
     return f"**与计划的出入**　{'；'.join(parts)}。" if parts else ""
 
 
-def places(reference: pd.DataFrame) -> str:
+OTHER_REVIEWS = "内置的合成影评与参考报告所用的影评不同，准确率不能与参考报告比较。"
+
+
+def places(reference: pd.DataFrame, dataset: str = "aclImdb") -> str:
     """How many references lie within the prediction interval of their cell, and which do not.
 
     Only cells on vectors like the reference report's are counted (rule 5 of the plan); the others are named.
     """
+    if dataset == "sample":
+        return OTHER_REVIEWS
     known = reference[reference["low"].notna()]
     alike, others = known[known["alike"]], known[~known["alike"]]
     outside = [f"{row.cell.label}（{row.place}）" for row in alike.itertuples() if row.place != evidence.INSIDE]
@@ -50,6 +55,8 @@ def places(reference: pd.DataFrame) -> str:
 
 def short(results: list[dict]) -> str:
     """Which cells fall short of the reference, and what their runs, clipped ones among them, show of it."""
+    if results and results[0]["config"]["DATASET"] == "sample":
+        return OTHER_REVIEWS
     found = evidence.reference_table(results)
     found = found[found["mean"] < found["reference"] - plan.SHORT]
     limit = f"比参考报告低{plan.SHORT * 100:.1f}个百分点以上"
@@ -71,9 +78,10 @@ def short(results: list[dict]) -> str:
 def facts(row, runs: list[dict]) -> str:
     """The runs of a cell (a row of ``evidence.reference_table``) beside the reference, and what they cannot tell."""
     values = [run["test"]["accuracy"] for run in runs]
-    text = f"{row.cell.label}的{len(runs)}次运行为{'、'.join(f'{value:.2%}' for value in values)}，"
+    shown = "、".join(f"{value:.2%}" for value in values)
     low = sum(value < row.reference for value in values)
-    text += f"{'都' if low == len(values) else f'其中{low}次'}低于参考值{row.reference:.2%}"
+    which = "" if len(values) == 1 else "都" if low == len(values) else f"其中{low}次"
+    text = f"{row.cell.label}的{len(runs)}次运行为{shown}，{which}低于参考值{row.reference:.2%}"
     if not row.alike:
         covered = runs[0]["data"]["vectors"]["covered_tokens"]
         return f"{text}；词向量只覆盖训练集词元的{covered:.1%}，与参考报告不可比，差异的原因无从判断。"

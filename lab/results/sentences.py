@@ -84,8 +84,8 @@ def reasons(verdicts: pd.DataFrame) -> str:
             for pair in row.counterexamples.itertuples()
         ]
         lines.append(f"“{row.claim}”有方向相反且显著的配对（百分点）：{'；'.join(shown)}。")
-    for row in verdicts[verdicts["single"] & (verdicts["n_seeds"] < 2)].itertuples():
-        lines.append(f"“{row.claim}”的各配对都只有一个种子，无法估计种子之间的波动。")
+    if single := verdicts[verdicts["single"] & (verdicts["n_seeds"] < 2)]["claim"].map("“{}”".format).tolist():
+        lines.append(f"{'、'.join(single)}的各配对都只有一个种子，无法估计种子之间的波动。")
     if claims := names.get(MISSING):
         lines.append(f"{'、'.join(claims)}还没有可以比较的运行。")
     return "".join(lines)
@@ -174,6 +174,16 @@ def control(results: list[dict], linear: list[dict]) -> str:
         f"在{best['test']['n']:,}篇测试影评上，{found.n10:,}篇只有线性模型判对，{found.n01:,}篇只有循环网络判对"
         f"（精确McNemar检验，{evidence.p_text(found.p)}）。"
     )
+
+
+def optimism(by_base: dict[str, list[dict]]) -> str:
+    """How far the accuracy on the validation part, by which epochs are chosen, is above that on the test part."""
+    gaps = {base: mean_accuracy(runs, "valid") - mean_accuracy(runs) for base, runs in by_base.items() if runs}
+    parts = [
+        f"{base}的验证准确率平均比测试准确率{'高' if gap > 0 else '低'}{abs(gap) * 100:.2f}个百分点"
+        for base, gap in gaps.items()
+    ]
+    return f"{'，'.join(parts)}。" if parts else ""
 
 
 def repeated(results: list[dict], summary: dict) -> str:

@@ -122,3 +122,12 @@ def test_what_clipping_is_worth_follows_the_results():
     ]
     other = sentences.settings([run(0.7), run(0.72, HIDDEN_DIM=128)])
     assert [text.partition("，")[0] for text in other] == ["改取`HIDDEN_DIM=128`后"]
+
+
+def test_validation_beside_test_accuracy():
+    runs = {"RNN": [run(0.7), run(0.72)], "LSTM": []}
+    assert sentences.optimism(runs) == "RNN的验证准确率平均比测试准确率高1.00个百分点。"
+    for each in runs["RNN"]:
+        each["valid"]["accuracy"] -= 0.03
+    assert "RNN的验证准确率平均比测试准确率低2.00个百分点。" in sentences.optimism(runs)
+    assert sentences.optimism({"RNN": []}) == ""
