@@ -24,7 +24,7 @@ VERSION = 2  # raised whenever the same call would write other bytes
 DEFAULT_SIZE = 1700  # labelled training reviews; test and unsup hold half as many each
 DEFAULT_SEED = 2077
 # what the head of a report on these reviews says
-NOTICE = "本报告的数字来自程序生成的人造影评（sample），只用来演示流程，不能当作真实影评上的结果；实验原理一章的测量除外，它们来自真实影评。"
+NOTICE = "本报告的数字来自程序生成的合成影评（sample），只用来演示流程，不能当作真实影评上的结果；实验原理一章的测量除外，它们来自真实影评。"
 
 NOISE = 0.04  # share of reviews filed under the wrong label
 CONTRARY = 0.35  # share of opinions on single aspects that go against the verdict
@@ -264,9 +264,9 @@ def write(folder, size: int = DEFAULT_SIZE, seed: int = DEFAULT_SEED) -> None:
     ``size`` is the number of labelled training reviews, at least 100; the other parts hold half as many each.
     """
     if size < 100:
-        raise LabError(f"人造影评的篇数{size}太少：至少要100篇训练影评。")
+        raise LabError(f"合成影评的篇数{size}太少：至少要100篇训练影评。")
     if Path(folder).exists():
-        raise LabError(f"{folder}已经存在，人造影评不会覆盖它。请换一个文件夹，或先删除它。")
+        raise LabError(f"{folder}已经存在，合成影评不会覆盖它。请换一个文件夹，或先删除它。")
     with files.atomic_folder(folder) as new:
         for part in ("train", "test", "unsup"):
             for label, number, rating, text in reviews(part, size, seed):

@@ -66,7 +66,7 @@ def describe(info: dict, dataset: str) -> str:
     if info["name"] == "random":
         return "词向量：随机初始化。"
     if dataset == "sample":
-        kind = "由人造影评自身算出"
+        kind = "由合成影评自身算出"
     else:
         kind = "完整的GloVe.6B" if info["complete"] else f"GloVe.6B的子集（完整的有{COMPLETE:,}个词）"
     return (

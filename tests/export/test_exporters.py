@@ -40,7 +40,7 @@ COVER = {
     "author": "张三_#$",
     "student_id": "S-2077",
     "date": "2025年1月2日",
-    "notice": "数字来自人造影评。",
+    "notice": "数字来自合成影评。",
 }
 SETUP = "from lab.export import figures\nimport matplotlib.pyplot as plt, pandas as pd, sys\nfigures.use_style()"
 FIGURE = """fig, ax = plt.subplots()
