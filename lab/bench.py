@@ -26,7 +26,7 @@ from lab.engine import micro_batches, optimizer, process, recurrent
 from lab.errors import LabError
 from lab.model import classifier
 from lab.results import speed
-from lab.training import grid, loop
+from lab.training import grid, loop, losses
 
 BATCH, INPUTS, HIDDEN = 128, 100, 64  # of a single step: the lab sheet's defaults
 STEPS = (64, 128, 256, 300, 512, 1024, 2048)
@@ -200,7 +200,7 @@ def packed_epoch(config: Config, n: int = 12) -> dict:
         model.zero_grad()
         gradient = torch.zeros_like(model.embedding.weight)
         for part in micro_batches.cut(batch, most):
-            (loop.loss_sum(model, part) / len(batch.index)).backward()
+            (losses.loss_sum(model, part) / len(batch.index)).backward()
             gradient += model.embedding.weight.grad
             model.embedding.weight.grad = None
         model.embedding.weight.grad = gradient

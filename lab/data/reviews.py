@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,12 @@ def batches(reviews: Reviews, batch_size: int, seed: int | None = None) -> Itera
         groups = [groups[place] for place in rng.permutation(len(groups))]
     for index in groups:
         yield make_batch(reviews, index)
+
+
+def endless(reviews: Reviews, batch_size: int, seed: list[int]) -> Iterator[Batch]:
+    """Batches of reviews, pass after pass, each in another order."""
+    for number in itertools.count(1):
+        yield from batches(reviews, batch_size, [*seed, number])
 
 
 def make_batch(reviews: Reviews, index: np.ndarray) -> Batch:

@@ -309,6 +309,7 @@ def accuracy_by_hours(runs: list[tuple[dict, float]], levels: dict[str, float]):
         groups[-1].append((name, level))
     for group in groups:
         place = dict(xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", fontsize=8)
+        place["bbox"] = dict(facecolor=axis.get_facecolor(), edgecolor="none", pad=0.3)  # over the line above
         axis.annotate("；".join(f"{name}，{level:.2f}" for name, level in group), (0.01, group[-1][1]), **place)
     axis.margins(y=0.08)
     axis.set(xscale="log", xlabel="训练用时（小时，含语言模型）", ylabel="测试准确率（%）")

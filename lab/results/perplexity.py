@@ -56,13 +56,16 @@ def comparison(results: list[dict]) -> pd.DataFrame:
             loss, _ = record.review_losses(marks)
             _, low, high = interval(loss, tokens)
             ratio, ratio_low, ratio_high = interval(loss - yardstick, tokens)
+            against = (
+                f"{ratio:.3f} [{ratio_low:.3f},\u00a0{ratio_high:.3f}]" if marks is not counted["trigram"] else "–"
+            )
             rows.append(
                 {
                     "模型": name,
                     "种子": _seed(counted),
                     "困惑度": marks["perplexity"],
                     "95%区间": f"[{low:.1f},\u00a0{high:.1f}]",
-                    "与三元语法模型之比": f"{ratio:.3f} [{ratio_low:.3f},\u00a0{ratio_high:.3f}]",
+                    "与三元语法模型之比": against,
                     "读过的词元（百万）": (
                         result["history"][-1]["tokens"] if result else counted["data"]["tokens"]["train"]
                     )

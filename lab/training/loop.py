@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from lab.config import Config, Parameters
-from lab.data.reviews import Batch, Dataset, Reviews, batches
+from lab.data.reviews import Dataset, Reviews, batches, endless
 from lab.engine.micro_batches import backward, micro_batches
 from lab.errors import LabError
 from lab.progress import bar
+from lab.training.losses import goals
 
 EVAL_BATCH = 128
 
@@ -52,12 +51,10 @@ def fit(model, optimizer, dataset: Dataset, config: Config, history: list, best:
     return best
 
 
-def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int, unlabelled: Reviews | None = None):
+def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int, unlabelled=None):
     """Go once through the training reviews; returns the mean loss (nats per review) and each step's gradient norm.
 
-    With ``VIRTUAL`` each step reads as many ``unlabelled`` reviews beside them.
-
-    The norm is that of all parameters together, before clipping. Raises ``LabError`` where training diverges.
+    With ``VIRTUAL`` each step reads as many ``unlabelled`` reviews beside them. The norm is that of all parameters together, before clipping. Raises ``LabError`` where training diverges.
     """
     model.train()
     torch.manual_seed(config.SEED * 1000 + epoch)  # order and dropout depend on the epoch alone
@@ -69,10 +66,8 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int, 
             if config.LR_DECAY:
                 left = 1 - (epoch - 1 + len(norms) / steps) / config.N_EPOCHS
                 optimizer.param_groups[0]["lr"] = config.LEARNING_RATE * left
-            goals = [(batch, functools.partial(losses, norm=config.ADVERSARIAL))]
-            if config.VIRTUAL:
-                goals.append((next(others), functools.partial(virtual_losses, norm=config.VIRTUAL)))
-            loss = backward(model, *goals)  # loss.backward() of each goal's mean loss, a part at a time
+            # loss.backward() of the batch's mean loss, a part at a time
+            loss = backward(model, *goals(batch, others, config))
             limit = config.GRAD_CLIP or float("inf")  # then the norm is only measured
             norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
             if not np.isfinite(loss + norms[-1]):
@@ -83,53 +78,6 @@ def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int, 
             total += loss * len(batch.index)
             done.update(len(batch.index))
     return total / reviews.n, norms
-
-
-def losses(model, batch: Batch, norm: float = 0.0) -> Iterator[torch.Tensor]:
-    """The loss of a batch and, with a ``norm``, once more after the most harmful change (Miyato et al. 2017).
-
-    The change of a review's vectors, ``norm`` long in all, goes along the gradient of the first loss, which the caller
-    has to take (``backward``) before asking for the second. To the model's weights the change is a constant.
-    """
-    if not norm:
-        yield loss_sum(model, batch)
-        return
-    E = model.embedding.embedding_dim
-    change = model.embedding.weight.new_zeros(*batch.tokens.shape, E)  # (T, B, E)
-    yield loss_sum(model, batch, change.requires_grad_())
-    g = change.grad
-    yield loss_sum(model, batch, norm * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30))
-
-
-def virtual_losses(model, batch: Batch, norm: float) -> Iterator[torch.Tensor]:
-    """How far the judgement of a batch moves by the most harmful change, which needs no label (Miyato et al. 2017).
-
-    Cross-entropy in nats, summed, between the probabilities before and after; to the model's weights the former and the
-    change are constants, so its gradient is that of the Kullback-Leibler divergence. The second derivative of the
-    divergence is p(1 - p) g g' with the logit's gradient g: the change goes along g, which for more than two classes takes
-    power iteration, and towards the other class. Both judgements are without dropout.
-    """
-    model.eval()
-    change = model.embedding.weight.new_zeros(*batch.tokens.shape, model.embedding.embedding_dim)  # (T, B, E)
-    logits = model(batch.tokens, batch.lengths, change.requires_grad_())  # (B,)
-    (g,) = torch.autograd.grad(logits.sum(), change)
-    logits = logits.detach()
-    against = -norm * logits.sign()[:, None] * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30)
-    after = model(batch.tokens, batch.lengths, against)
-    model.train()
-    yield F.binary_cross_entropy_with_logits(after, torch.sigmoid(logits), reduction="sum")
-
-
-def endless(reviews: Reviews | None, batch_size: int, seed: list[int]) -> Iterator[Batch]:
-    """Batches of reviews, pass after pass, each in another order."""
-    for number in itertools.count(1):
-        yield from batches(reviews, batch_size, [*seed, number])
-
-
-def loss_sum(model, batch: Batch, change=None) -> torch.Tensor:
-    """Binary cross-entropy of a batch in nats, summed over its reviews; ``change`` as in the model's ``forward``."""
-    logits = model(batch.tokens, batch.lengths, change)  # (B,)
-    return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
 
 
 @torch.no_grad()

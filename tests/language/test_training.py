@@ -280,7 +280,11 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
     results = record.load("aclImdb", "language_model", "ngram")
     table = perplexity.comparison(results)
     assert [name[:4] for name in table["模型"]] == ["一元语法", "三元语法", "LSTM", "RNN（"]
-    assert table["与三元语法模型之比"][1] == "1.000 [1.000,\u00a01.000]"
+    first, itself, *others = table["与三元语法模型之比"]
+    assert itself == "–"
+    ratios = [float(text.split()[0]) for text in (first, *others)]
+    expected = table["困惑度"].drop(index=1) / table["困惑度"][1]
+    assert ratios == pytest.approx(list(expected), abs=6e-4)
     assert set(table["种子"]) == {2077}
     assert sorted(perplexity.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
         f"{name}（{value:.1f}）"

@@ -18,7 +18,7 @@ from lab.data.reviews import make_batch
 from lab.engine import micro_batches
 from lab.errors import LabError
 from lab.model import classifier
-from lab.training import loop, runs
+from lab.training import loop, losses, runs
 
 SMALL = dict(EMBEDDING_DIM=50, HIDDEN_DIM=8, BATCH_SIZE=8, N_EPOCHS=3, LEARNING_RATE=0.01, DEVICE="cpu")
 
@@ -44,7 +44,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(corpus, base, poolin
     whole = torch.autograd.grad(loss, list(model.parameters()))
     monkeypatch.setattr(micro_batches, "ROOM", 2**14)
     assert 1 < len(list(micro_batches.micro_batches(model, batch))) < 20
-    assert micro_batches.backward(model, (batch, loop.losses)) == pytest.approx(loss.item(), rel=1e-5)
+    assert micro_batches.backward(model, (batch, losses.labelled_losses)) == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), whole, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -73,7 +73,7 @@ def test_adversarial_gradient_is_that_of_the_formula(corpus, monkeypatch):
     total = loss(sequence) + loss(pack_padded_sequence(moved(g), batch.lengths, enforce_sorted=False))
     expected = torch.autograd.grad(total / 20, list(model.parameters()))
     monkeypatch.setattr(micro_batches, "ROOM", 2**14)
-    plain = micro_batches.backward(model, (batch, lambda model, part: loop.losses(model, part, 0.5)))
+    plain = micro_batches.backward(model, (batch, lambda model, part: losses.labelled_losses(model, part, 0.5)))
     assert plain == pytest.approx(loss(sequence).item() / 20, rel=1e-12)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
@@ -105,7 +105,7 @@ def test_virtual_adversarial_gradient_is_that_of_the_divergence(corpus, monkeypa
     change = scaled(-before.logits.sign()[:, None] * g, 0.5)
     expected = torch.autograd.grad(divergence(change).sum() / 20, list(model.parameters()))
     monkeypatch.setattr(micro_batches, "ROOM", 2**14)
-    micro_batches.backward(model, (batch, lambda model, part: loop.virtual_losses(model, part, 0.5)))
+    micro_batches.backward(model, (batch, lambda model, part: losses.unlabelled_losses(model, part, 0.5)))
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
@@ -158,7 +158,7 @@ def test_gradient_norms_are_those_before_clipping(corpus, clip):
     dataset = cache.load(config)
     rng = np.random.default_rng(0)
     model = classifier.build(config, rng.normal(size=(len(dataset.vocabulary), 50)).astype(np.float32))
-    micro_batches.backward(model, (make_batch(dataset.train, np.arange(32)), loop.losses))
+    micro_batches.backward(model, (make_batch(dataset.train, np.arange(32)), losses.labelled_losses))
     expected = sum(parameter.grad.square().sum().item() for parameter in model.parameters()) ** 0.5
     _, norms = loop.train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.0), dataset.train, config, 1)
     assert norms == pytest.approx([expected], rel=1e-4)
@@ -182,16 +182,16 @@ def test_result_file_says_what_it_stands_on(corpus):
 def test_the_lowest_validation_loss_is_tested(corpus):
     config = Config(**SMALL | dict(LEARNING_RATE=0.3, N_EPOCHS=6))  # too fast: the loss goes up and down
     result = runs.run(config)
-    losses = [epoch["valid_loss"] for epoch in result["history"]]
-    assert result["best_epoch"] == int(np.argmin(losses)) + 1
-    assert losses[-1] != min(losses)
+    past = [epoch["valid_loss"] for epoch in result["history"]]
+    assert result["best_epoch"] == int(np.argmin(past)) + 1
+    assert past[-1] != min(past)
 
     # The weights on disk are those of that epoch, and the stored marks are what they give.
     dataset = cache.load(config)
     _, model, vocabulary = runs.load_run(runs.run_folder(config))
     assert vocabulary == dataset.vocabulary
     valid = loop.evaluate(model, dataset.valid)
-    assert valid["loss"] == pytest.approx(min(losses), abs=1e-6)
+    assert valid["loss"] == pytest.approx(min(past), abs=1e-6)
     test = loop.evaluate(model, dataset.test)
     assert test["accuracy"] == result["test"]["accuracy"]
     np.testing.assert_array_equal(record.right(result), test["right"])
