@@ -29,13 +29,8 @@ class SentimentClassifier(nn.Module):
         super().__init__()
         layer = {"RNN": nn.RNN, "LSTM": nn.LSTM}[base]
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0, sparse=True)
-        self.rnn = layer(
-            embedding_dim,
-            hidden_dim,
-            num_layers=n_layers,
-            bidirectional=bidirectional,
-            dropout=dropout if n_layers > 1 else 0.0,  # torch warns of a dropout that has no place between layers
-        )
+        between = dropout if n_layers > 1 else 0.0  # torch warns of a dropout that has no place between layers
+        self.rnn = layer(embedding_dim, hidden_dim, n_layers, bidirectional=bidirectional, dropout=between)
         self.pooling = pooling
         self.dropout = nn.Dropout(head_dropout)
         n_parts = 3 if pooling == "concat" else 1
