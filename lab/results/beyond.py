@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from lab import recipes, record
+from lab.config import from_dict
 from lab.results import evidence
 from lab.results.cells import MISSING, mean_accuracy
 from lab.results.tables import PUBLISHED, accuracy_text, between, signed
@@ -145,6 +148,47 @@ def sentence(results: list[dict], linear: list[dict]) -> str:
         return f"{text}，95%区间{between(mean - half, mean + half)}。"
     found = evidence.mcnemar(record.right(runs[0]), record.right(pairs[0][0]))
     return f"{text}（精确McNemar检验，{evidence.p_text(found.p)}；只有一个种子，不反映种子间的波动）。"
+
+
+def ensembles(results: list[dict], linear: list[dict], summary: dict) -> str:
+    """The mean of several models' probabilities: the strongest classifier's seeds, and these with the linear model's."""
+    [runs] = strongest(results).values()
+    if len(runs) < 2:
+        return ""
+    labels, _ = record.summary_labels(summary)
+    seeds = {run["config"]["SEED"] for run in runs}
+    controls = [run for run in linear if run["config"]["SEED"] in seeds]
+    mean, other = (
+        np.mean([record.probabilities(run) for run in some], axis=0, dtype=float) if some else None
+        for some in (runs, controls)
+    )
+    text = f"以下不计入单个模型：把{len(runs)}个种子的概率取平均，测试准确率为{np.mean((mean > 0.5) == labels):.2%}"
+    if len(controls) == len(runs):
+        text += f"；再与同种子的线性模型取平均，为{np.mean((mean + other > 1) == labels):.2%}"
+    return f"{text}。"
+
+
+def virtual(results: list[dict]) -> str:
+    """What virtual adversarial training adds to the last step, on validation and on test, paired by seed."""
+    _, last = by_step(results)[-1]
+    lines = []
+    tried = sorted({run["config"]["VIRTUAL"] for run in results} - {0})
+    for norm in tried:
+        ids = {seed: replace(from_dict(run["config"]), VIRTUAL=norm).run_id for seed, run in last.items()}
+        found = {run["run_id"]: run for run in results}
+        pairs = [(last[seed], found[run_id]) for seed, run_id in ids.items() if run_id in found]
+        if not pairs:
+            continue
+        (loss, new_loss), (old, new) = (
+            [np.mean([run[part][key] for run in runs]) for runs in zip(*pairs, strict=True)]
+            for part, key in (("valid", "loss"), ("test", "accuracy"))
+        )
+        lines.append(
+            f"在最后一步上再加虚拟对抗训练[@miyato2017]（无标签影评也作扰动，以扰动前后两次判断的KL散度为损失，$\\varepsilon={norm:g}$），"
+            f"同种子的验证损失由{loss:.4f}变为{new_loss:.4f}，测试准确率由{old:.2%}变为{new:.2%}（{len(pairs)}个种子）"
+            + ("。" if new_loss < loss else "，验证损失没有降低，故未采用。")
+        )
+    return "".join(lines)
 
 
 def strongest_sentence(results: list[dict], linear: list[dict]) -> str:

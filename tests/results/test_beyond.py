@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from made import run
+from made import LABELS, N, run
 
-from lab import recipes
+from lab import recipes, record
 from lab.results import beyond, charts
 
 SPOKEN = [
@@ -86,3 +86,33 @@ def test_what_all_steps_are_worth_whether_or_not_each_was_run():
     assert beyond.together(whole[1:]) == ""
     two = [*whole, *climbed({2078: [0.80, 0.82, 0.83, 0.84, 0.93]})]
     assert "共提高14.00个百分点（2个种子，95%区间[+1.29, +26.71]）。" in beyond.together(two)
+
+
+def test_mean_of_several_models():
+    config, _ = recipes.configs(recipes.STEPS[-1], "aclImdb", 2077)
+    settings = config.as_dict()
+    # Each is wrong on another tenth: of three models two are always right.
+    runs = [run(0.9, wrong_from=at * N // 10, **settings | dict(SEED=2077 + at)) for at in range(3)]
+    for each in runs:
+        each["run_id"] = recipes.configs(recipes.STEPS[-1], "aclImdb", each["config"]["SEED"])[0].run_id
+    summary = dict(
+        sizes=dict(test=N),
+        test_labels=record.pack_bits(LABELS > 0),
+        test_lengths=record.pack(np.ones(N), "<u2"),
+    )
+    assert beyond.ensembles(runs[:1], [], summary) == ""
+    assert beyond.ensembles(runs, [], summary).endswith("把3个种子的概率取平均，测试准确率为100.00%。")
+    # Linear models that are all wrong on the first three tenths outvote the others there: 0.1 against (0.9 + 0.9 + 0.1) / 3.
+    linear = [run(0.7, SEED=2077 + at) for at in range(3)]
+    assert beyond.ensembles(runs, linear, summary).endswith("；再与同种子的线性模型取平均，为70.00%。")
+    assert "线性模型" not in beyond.ensembles(runs, linear[:2], summary)
+
+
+@pytest.mark.parametrize(("accuracy", "end"), [(0.96, "（1个种子）。"), (0.94, "验证损失没有降低，故未采用。")])
+def test_virtual_adversarial_training_is_judged_on_validation(accuracy, end):
+    results = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.95], 2078: [0.80, 0.82, 0.83, 0.84, 0.97]})
+    assert beyond.virtual(results) == ""
+    settings = {**results[4]["config"], "VIRTUAL": 1.2}
+    text = beyond.virtual([*results, run(accuracy, **settings)])
+    assert f"验证损失由0.0500变为{1 - accuracy:.4f}，测试准确率由95.00%变为{accuracy:.2%}（1个种子）" in text
+    assert text.endswith(end)
