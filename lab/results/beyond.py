@@ -80,7 +80,7 @@ def has_run(results: list[dict]) -> bool:
 def strongest(results: list[dict]) -> dict[str, list[dict]]:
     """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
     _, runs = by_step(results)[-1]
-    name = f"{recipes.STEPS[-1].classifier['HIDDEN_DIM']}维LSTM，语言模型与对抗训练"
+    name = f"{recipes.STEPS[-1].classifier['HIDDEN_DIM']}维LSTM（语言模型与对抗训练）"
     return {name: list(runs.values())} if runs else {}
 
 
@@ -98,7 +98,7 @@ def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:
         step = f"{'＋' if at else ''}{name}"
         rows.append((step, valid, accuracy_text(runs.values()), gain, time))
         before = runs
-    return pd.DataFrame(rows, columns=["步骤", "验证", "测试准确率", "提高", "小时"])
+    return pd.DataFrame(rows, columns=["步骤", "验证准确率", "测试准确率", "提高", "用时（小时）"])
 
 
 def settings() -> str:
@@ -123,7 +123,7 @@ def together(results: list[dict]) -> str:
     missing = [str(at) for at, runs in enumerate(steps[1:], 2) if not runs]
     text = ""
     if missing:
-        text = f"第{'、'.join(missing)}行没有单独运行，所以分不出各步的贡献，只知道它们合在一起的效果。"
+        text = f"第{'、'.join(missing)}行没有单独运行，因此无从区分它们与下一行各自的贡献，只知道合在一起的效果。"
     pairs = [(steps[0][seed], run) for seed, run in steps[-1].items() if seed in steps[0]]
     if not pairs:
         return text

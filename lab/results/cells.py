@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
@@ -174,14 +175,20 @@ def pretrained_pairs(results: list[dict]) -> dict[str, list[tuple[dict, dict]]]:
     return pairs
 
 
+def reader_name(name: str) -> str:
+    """``lstm-1x1-100d`` as LSTM 1-1; a run with other settings keeps its name."""
+    plain = re.fullmatch(r"(rnn|lstm)-(\d+)x(\d+)-100d", name)
+    return f"{plain[1].upper()} {plain[2]}-{plain[3]}" if plain else f"`{name}`"
+
+
 def kinds(results: list[dict], linear: list[dict]) -> dict[str, list[dict]]:
     """The kinds of models that the report compares, all of one layer and one direction: name -> its runs over seeds."""
     table, found = by_cell(results), {}
     for base, pairs in random_pairs(results).items():
-        found[f"{base}，随机词向量"] = [random for random, _ in pairs]
-        found[f"{base}，GloVe"] = list(table[base, 1, 1, 100].values())
+        found[f"{base}（随机词向量）"] = [random for random, _ in pairs]
+        found[f"{base}（GloVe）"] = list(table[base, 1, 1, 100].values())
     for name, pairs in pretrained_pairs(results).items():
         base = pairs[0][1]["config"]["MODEL_BASE"]
         if name == Config(MODEL_BASE=base).run_id.rpartition("-s")[0]:
-            found[f"{base}，以语言模型初始化"] = [after for _, after in pairs]
+            found[f"{base}（以语言模型初始化）"] = [after for _, after in pairs]
     return found | {"TF-IDF加逻辑回归": linear}

@@ -44,6 +44,7 @@ def places(reference: pd.DataFrame, dataset: str = "aclImdb") -> str:
     if len(alike):
         text = f"与参考报告可比、有预测区间的{len(alike)}个配置中，{len(alike) - len(outside)}个的参考值在区间内"
         text += f"，例外的是{'、'.join(outside)}。" if outside else "。"
+        text += "这些区间较宽，参考值落在其中不等于复现了参考报告。"
     if len(others):
         names = "、".join(cell.label for cell in others["cell"])
         text += (
@@ -113,7 +114,8 @@ def stuck(runs: list[dict]) -> str:
     )
     for count, run in zip(counts, runs, strict=True):
         if count >= len(run["history"]) - 1:
-            text += f"`{run['run_id']}`始终没有学会分类（测试准确率{run['test']['accuracy']:.2%}）。"
+            left = len(run["history"]) - count
+            text += f"`{run['run_id']}`{'只有1轮' if left else '没有一轮'}离开随机猜测（测试准确率{run['test']['accuracy']:.2%}）。"
     return text
 
 
@@ -131,21 +133,25 @@ def unfinished(results: list[dict]) -> str:
 
 def power(verdicts: pd.DataFrame) -> str:
     """The reference report's own differences beside the smallest visible ones, for claims on which the evidence is thin."""
-    parts, below = [], 0
+    parts, against, below = [], [], 0
     for row in verdicts[(verdicts["verdict"] == "证据不足") & verdicts["visible"].notna()].itertuples():
         claim = next(claim for claim in plan.CLAIMS if claim.name == row.claim)
         mean = float(np.mean([REFERENCE[pair.better] - REFERENCE[pair.worse] for pair in claim.main]))
         below += abs(mean) < row.visible
         parts.append(f"“{row.claim}”{signed(mean * 100)}（可检出差异{row.visible * 100:.2f}）")
+        if mean < 0:
+            against.append(f"“{row.claim}”")
     if not parts:
         return ""
+    reverse = f"其中{''.join(against)}的平均差为负，参考报告自身的数据与这条结论相反。" if against else ""
     end = "都" if below == len(parts) else f"其中{below}条"
-    return (
+    text = (
         f"参考报告在主检验各配对上的平均差，证据不足的各条依次为（百分点，正值与结论同向）：{'、'.join(parts)}，"
         f"{end}小于可检出差异：真实的差异若就是这样大，按现有的种子数检出的概率不足80%。"
         if below
         else f"参考报告在主检验各配对上的平均差（百分点，正值与结论同向）：{'、'.join(parts)}。"
     )
+    return text + reverse
 
 
 def vectors(results: list[dict]) -> str:

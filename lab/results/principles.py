@@ -42,7 +42,7 @@ CHECKS = {
     "states": "在真实影评的词向量上，按公式算出的各步状态与`torch.nn.RNN`最多相差",
     "bptt": "在真实影评的词向量上，手写的梯度与自动微分最多相差",
     "lstm": "手写的LSTM及其梯度与`torch.nn.LSTM`和自动微分最多相差",
-    "bound": "在所测每篇影评的每一步上，RNN的梯度范数之比除以上界$\\eta^{t-k}$，最大为",
+    "bound": "在所测每篇影评的每一步（$k<t$）上，RNN的梯度范数之比除以上界$\\eta^{t-k}$，最大为",
 }
 STAGES = {"before": "训练前", "after": "训练后"}
 GRADIENT = r"$\|\partial L_t/\partial\boldsymbol{h}_k\|\;/\;\|\partial L_t/\partial\boldsymbol{h}_t\|$"
@@ -214,8 +214,8 @@ def say_distance(data: dict) -> str:
         parts.append(f"{name(kind, data)}{f'{least}{max(solved)}步' if solved else '各距离都未学会'}")
     repeats = len(data["accuracy"]["tanh"][0])
     every = f"{repeats}次训练都" if repeats > 1 else ""
-    lines = "（折线是平均，短横是各次，左右错开只为看清）" if repeats > 1 else ""
-    return f"合成任务的准确率与距离{lines}：{every}学会（准确率高于95%）的最远距离：{'，'.join(parts)}"
+    lines = "（折线为平均值，短横线为各次训练，左右错开以免重叠）" if repeats > 1 else ""
+    return f"合成任务的准确率与距离{lines}：{every}学会（准确率高于95%）的最远距离依次是{'，'.join(parts)}"
 
 
 def draw_dynamics(data: dict):
@@ -252,7 +252,7 @@ def say_dynamics(data: dict) -> str:
     median = np.median(data["errors"], axis=1)
     closer = "单元越多，网络越接近这个非线性动力系统" if (np.diff(median) < 0).all() else "但误差并非逐次下降"
     return (
-        f"循环网络对Van der Pol振子的逼近：隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，未参与训练的外力下，误差由状态标准差的{median[0]:.1%}"
+        f"循环网络对Van der Pol振子的逼近：隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，在未参与训练的外力下，误差由状态标准差的{median[0]:.1%}"
         f"变为{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）；{closer}"
     )
 
@@ -305,7 +305,7 @@ def say_cell(data: dict) -> str:
         if "forget" in found
     ]
     return (
-        f"一篇验证影评上的梯度与遗忘门，网络同上，各训练了{data['train_steps']}步：从末尾退回第一个词元，"
+        f"一篇验证影评上的梯度与遗忘门，所用的网络与前几图相同，各训练了{data['train_steps']}步：从末尾退回第一个词元，"
         f"共{len(data['tokens']) - 1}步，梯度范数与末步之比为{'，'.join(parts)}；"
         f"遗忘门的平均值：{'，'.join(gates)}"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
@@ -21,6 +19,7 @@ from lab.results.cells import (
     mean_accuracy,
     pretrained_pairs,
     random_pairs,
+    reader_name,
 )
 from lab.results.tables import between, signed
 
@@ -76,7 +75,7 @@ def reasons(verdicts: pd.DataFrame) -> str:
     names = {word: rows["claim"].map("“{}”".format).tolist() for word, rows in verdicts.groupby("verdict", sort=False)}
     if claims := names.get(evidence.NOT_COMPARABLE):
         lines.append(
-            f"{'、'.join(claims)}不可比：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归因于维数。"
+            f"{''.join(claims)}不可比：两种维数的词向量对词元的覆盖率相差超过{plan.COVERAGE * 100:.0f}个百分点，差异不能归因于维数。"
         )
     for row in verdicts[verdicts["against"] > 0].itertuples():
         shown = [
@@ -85,9 +84,9 @@ def reasons(verdicts: pd.DataFrame) -> str:
         ]
         lines.append(f"“{row.claim}”有方向相反且显著的配对（百分点）：{'；'.join(shown)}。")
     if single := verdicts[verdicts["single"] & (verdicts["n_seeds"] < 2)]["claim"].map("“{}”".format).tolist():
-        lines.append(f"{'、'.join(single)}的各配对都只有一个种子，无法估计种子之间的波动。")
+        lines.append(f"{''.join(single)}的各配对都只有一个种子，无法估计种子之间的波动。")
     if claims := names.get(MISSING):
-        lines.append(f"{'、'.join(claims)}还没有可以比较的运行。")
+        lines.append(f"{''.join(claims)}还没有可以比较的运行。")
     return "".join(lines)
 
 
@@ -112,12 +111,6 @@ def worth(results: list[dict]) -> list[str]:
         gain(reader_name(name), "只用词向量", "以语言模型初始化", pairs)
         for name, pairs in pretrained_pairs(results).items()
     ]
-
-
-def reader_name(name: str) -> str:
-    """``lstm-1x1-100d`` as LSTM 1-1; a run with other settings keeps its name."""
-    plain = re.fullmatch(r"(rnn|lstm)-(\d+)x(\d+)-100d", name)
-    return f"{plain[1].upper()} {plain[2]}-{plain[3]}" if plain else f"`{name}`"
 
 
 def settings(results: list[dict]) -> list[str]:
@@ -169,7 +162,7 @@ def control(results: list[dict], linear: list[dict]) -> str:
     best, other = best_run(results), best_run(linear)
     found = evidence.mcnemar(record.right(other), record.right(best))
     return (
-        f"线性模型的测试准确率{other['test']['accuracy']:.2%}，{'高' if found.difference > 0 else '低'}于实验表中"
+        f"线性模型`{other['run_id']}`的测试准确率为{other['test']['accuracy']:.2%}，{'高' if found.difference > 0 else '低'}于实验表中"
         f"验证损失最低的`{best['run_id']}`（{best['test']['accuracy']:.2%}），相差{abs(found.difference) * 100:.2f}个百分点；"
         f"在{best['test']['n']:,}篇测试影评上，{found.n10:,}篇只有线性模型判对，{found.n01:,}篇只有循环网络判对"
         f"（精确McNemar检验，{evidence.p_text(found.p)}）。"
@@ -227,7 +220,7 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
     if set(groups.index) - {MISSING}:
         parts = [
-            f"{len(claims)}条{word}（{'、'.join(f'“{claim}”' for claim in claims)}）" for word, claims in groups.items()
+            f"{len(claims)}条{word}（{''.join(f'“{claim}”' for claim in claims)}）" for word, claims in groups.items()
         ]
         lines.append(f"**结论**　课程参考报告的{len(verdicts)}条结论中，{'，'.join(parts)}。")
     if gains := [line for line in worth(results) if MISSING not in line]:
@@ -244,7 +237,7 @@ def ranking(found: dict[str, list[dict]]) -> str:
     means = sorted((mean_accuracy(runs), name) for name, runs in found.items() if runs)
     if len(means) < 2:
         return ""
-    shown = "；".join(f"{name}，{mean:.2%}" for mean, name in means)
+    shown = "；".join(f"{name} {mean:.2%}" for mean, name in means)
     return f"1层单向的循环网络与线性模型按测试准确率由低到高为：{shown}。相邻两项的差异未必显著。"
 
 

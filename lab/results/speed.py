@@ -107,7 +107,7 @@ def grid_sentence(machines: list[dict]) -> str:
         if whole["cells"] == whole["of"] > 0:
             memory = f"，单个进程的内存峰值{whole['memory'] / 1e9:.2f}GB" if whole["memory"] else ""
             lines.append(
-                f"在{machine['cores']}核的{label(machine)}上，实验表的{whole['of']}个配置（种子{whole.get('seed', 2077)}）共历时"
+                f"另作的一次计时：在{machine['cores']}核的{label(machine)}上，实验表的{whole['of']}个配置（种子{whole.get('seed', 2077)}）共历时"
                 f"{whole['elapsed'] / 60:.0f}分钟，各配置用时之和{whole['seconds'] / 60:.0f}分钟{memory}。"
             )
     return "".join(lines)

@@ -24,6 +24,7 @@ from lab.results.cells import (
     mean_accuracy,
     pretrained_pairs,
     random_pairs,
+    reader_name,
 )
 
 # Figures on the same test set from elsewhere, for context: accuracy in per cent, method, source.
@@ -43,7 +44,10 @@ PUBLISHED = [
 
 def config_table(config: Parameters) -> pd.DataFrame:
     """All parameters of a run with their meaning."""
-    rows = [(f"`{each.name}`", str(getattr(config, each.name)), each.metadata["meaning"]) for each in fields(config)]
+    rows = [
+        (f"`{each.name}`", str(getattr(config, each.name)) or "（空）", each.metadata["meaning"])
+        for each in fields(config)
+    ]
     return pd.DataFrame(rows, columns=["参数", "取值", "意义"])
 
 
@@ -139,7 +143,10 @@ def gain_table(results: list[dict]) -> pd.DataFrame:
     """What pre-trained vectors, other settings and a language model to start from are worth, a row for each comparison."""
     rows = [gain_row(f"{base} 1-1：随机词向量→GloVe", pairs) for base, pairs in random_pairs(results).items() if pairs]
     rows += [gain_row(f"{change.cell.label}：默认→{change.label}", change.pairs) for change in changes(results)]
-    rows += [gain_row(f"`{name}`：GloVe→语言模型初始化", pairs) for name, pairs in pretrained_pairs(results).items()]
+    rows += [
+        gain_row(f"{reader_name(name)}：GloVe→语言模型初始化", pairs)
+        for name, pairs in pretrained_pairs(results).items()
+    ]
     return pd.DataFrame(rows, columns=["比较", "种子数", "之前", "之后", "差", "95%区间"])
 
 

@@ -35,13 +35,13 @@ def test_table_pairs_each_step_with_the_one_before():
     assert not beyond.has_run(results[:4])
     table = beyond.table(results, SPOKEN)
     assert list(table["步骤"].str.startswith("＋")) == [False, True, True, True, True]
-    assert list(table["验证"]) == ["81.00", "83.50", "84.00", "85.00", "86.00"]
+    assert list(table["验证准确率"]) == ["81.00", "83.50", "84.00", "85.00", "86.00"]
     assert list(table["测试准确率"])[2:] == ["**83.00**（n=1）", "**84.00**（n=1）", "**85.00**（n=1）"]
     assert table["提高"][1].startswith("+2.50 [")
     assert table["提高"][1].endswith("（n=2）")
     assert list(table["提高"])[2:] == ["+1.00（n=1）"] * 3
     hours = [60 / 3600, 2 + 60 / 3600, 5 + 60 / 3600, 5 + 60 / 3600, 5 + 60 / 3600]
-    assert list(table["小时"]) == pytest.approx(hours)
+    assert list(table["用时（小时）"]) == pytest.approx(hours)
 
 
 def test_sentence_and_picture_follow_the_runs():
@@ -82,7 +82,9 @@ def test_what_all_steps_are_worth_whether_or_not_each_was_run():
     assert beyond.together(whole) == (
         "与第一行相比，最后一步的测试准确率在同一种子上共提高15.00个百分点（只有一个种子）。"
     )
-    assert beyond.together([*whole[:2], whole[-1]]).startswith("第3、4行没有单独运行，所以分不出各步的贡献")
+    assert beyond.together([*whole[:2], whole[-1]]).startswith(
+        "第3、4行没有单独运行，因此无从区分它们与下一行各自的贡献"
+    )
     assert beyond.together(whole[1:]) == ""
     two = [*whole, *climbed({2078: [0.80, 0.82, 0.83, 0.84, 0.93]})]
     assert "共提高14.00个百分点（2个种子，95%区间[+1.29, +26.71]）。" in beyond.together(two)

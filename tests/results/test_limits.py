@@ -44,10 +44,10 @@ def test_references_outside_their_interval_are_named_and_only_comparable_ones_ar
     )
     text = limits.places(frame)
     assert text.startswith(
-        f"与参考报告可比、有预测区间的2个配置中，1个的参考值在区间内，例外的是{two.label}（低于区间）。"
+        f"与参考报告可比、有预测区间的2个配置中，1个的参考值在区间内，例外的是{two.label}（低于区间）。这些区间较宽，参考值落在其中不等于复现了参考报告。"
     )
     assert f"{three.label}的词向量对训练集词元的覆盖率" in text
-    assert limits.places(frame[:1]).endswith("1个的参考值在区间内。")
+    assert limits.places(frame[:1]).startswith("与参考报告可比、有预测区间的1个配置中，1个的参考值在区间内。这些")
     assert limits.places(frame[3:]) == ""
 
 
@@ -102,7 +102,7 @@ def test_runs_that_did_no_better_than_guessing_are_told():
         epoch |= dict(valid_loss=0.5, grad_norm=1.5)
     assert limits.stuck([still, moving]) == (
         "各次运行依次有4、0轮的验证损失停在随机猜测的ln 2附近；这些轮次里梯度范数的中位数是0.04，其余轮次是1.50。"
-        "`lstm-1x1-100d-s2077`始终没有学会分类（测试准确率60.00%）。"
+        "`lstm-1x1-100d-s2077`没有一轮离开随机猜测（测试准确率60.00%）。"
     )
     assert limits.stuck([moving]) == ""
 

@@ -71,7 +71,7 @@ def test_what_changes_are_worth():
     assert table.loc["LSTM 1-1：随机词向量→GloVe", ["种子数", "差"]].tolist() == [1, "+6.00"]
     assert table.loc["RNN 1-1（100维）：默认→`GRAD_CLIP=1`", ["差", "95%区间"]].tolist() == ["+8.00", "–"]
     # +4 and +5 points: mean 4.5, half width t(0.975, 1) = 12.706 times 0.5
-    assert table.loc["`lstm-1x1-100d`：GloVe→语言模型初始化"].tolist() == [
+    assert table.loc["LSTM 1-1：GloVe→语言模型初始化"].tolist() == [
         2,
         "85.50",
         "90.00",
