@@ -27,7 +27,7 @@ class Step(NamedTuple):
 STEPS = (
     Step("只用词向量（实验表的LSTM 1-1）", LSTM, None),
     Step("以语言模型初始化", LSTM, LSTM),
-    Step("隐藏单元由64个增至256个，语言模型读的词元由3千万增至6千万", LARGE, LANGUAGE),
+    Step("隐藏单元由64个增至256个，语言模型训练用的词元由3千万增至6千万", LARGE, LANGUAGE),
     Step("汇聚全部状态，输出层之前dropout，学习率降到0", POOLED, LANGUAGE),
     Step("对抗训练", POOLED | dict(ADVERSARIAL=1.2), LANGUAGE),
 )

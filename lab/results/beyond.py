@@ -40,7 +40,7 @@ def changed(before: recipes.Step, step: recipes.Step) -> str:
     ]
     if old_language and language.MAX_TOKENS != old_language.MAX_TOKENS:
         few, many = (each.MAX_TOKENS / 1e7 for each in (old_language, language))
-        parts.append(f"语言模型读的词元由{few:g}千万增至{many:g}千万")
+        parts.append(f"语言模型训练用的词元由{few:g}千万增至{many:g}千万")
     return "，".join(parts)
 
 
@@ -114,7 +114,7 @@ def settings() -> str:
     text += f"，对抗训练取$\\varepsilon={config.ADVERSARIAL:g}$"
     if config.VIRTUAL:
         text += f"，虚拟对抗训练取$\\varepsilon={config.VIRTUAL:g}$"
-    return f"{text}；语言模型也是{language.HIDDEN_DIM}维，读{language.MAX_TOKENS / 1e7:g}千万个词元。"
+    return f"{text}；语言模型也是{language.HIDDEN_DIM}维，训练时共处理{language.MAX_TOKENS / 1e7:g}千万个词元。"
 
 
 def together(results: list[dict]) -> str:
@@ -162,7 +162,7 @@ def ensembles(results: list[dict], linear: list[dict], summary: dict) -> str:
         np.mean([record.probabilities(run) for run in some], axis=0, dtype=float) if some else None
         for some in (runs, controls)
     )
-    text = f"以下不计入单个模型：把{len(runs)}个种子的概率取平均，测试准确率为{np.mean((mean > 0.5) == labels):.2%}"
+    text = f"以下是模型集成的结果，不与单个模型比较：{len(runs)}个种子的概率取平均后，测试准确率为{np.mean((mean > 0.5) == labels):.2%}"
     if len(controls) == len(runs):
         text += f"；再与同种子的线性模型取平均，为{np.mean((mean + other > 1) == labels):.2%}"
     return f"{text}。"

@@ -82,7 +82,7 @@ def facts(row, runs: list[dict]) -> str:
     shown = "、".join(f"{value:.2%}" for value in values)
     low = sum(value < row.reference for value in values)
     which = "" if len(values) == 1 else "都" if low == len(values) else f"其中{low}次"
-    text = f"{row.cell.label}的{len(runs)}次运行为{shown}，{which}低于参考值{row.reference:.2%}"
+    text = f"{row.cell.label}的{len(runs)}次运行的测试准确率为{shown}，{which}低于参考值{row.reference:.2%}"
     if not row.alike:
         covered = runs[0]["data"]["vectors"]["covered_tokens"]
         return f"{text}；词向量只覆盖训练集词元的{covered:.1%}，与参考报告不可比，差异的原因无从判断。"
@@ -115,7 +115,7 @@ def stuck(runs: list[dict]) -> str:
     for count, run in zip(counts, runs, strict=True):
         if count >= len(run["history"]) - 1:
             left = len(run["history"]) - count
-            text += f"`{run['run_id']}`{'只有1轮' if left else '没有一轮'}离开随机猜测（测试准确率{run['test']['accuracy']:.2%}）。"
+            text += f"`{run['run_id']}`{'只有1轮' if left else '没有一轮'}的验证损失明显低于ln 2（测试准确率{run['test']['accuracy']:.2%}）。"
     return text
 
 
@@ -164,7 +164,7 @@ def vectors(results: list[dict]) -> str:
         return ""
     shown = "与".join(f"{dim}维的{share:.1%}" for dim, share in sorted(covered.items()))
     text = f"**词向量**　两种维数的词向量取自覆盖率不同的文件（{shown}），二者之差不能归因于维数，故与维数有关的两条结论判为不可比。"
-    return f"{text}没有词向量的词只能在训练中学得。" + (
+    return f"{text}没有预训练词向量的词，其向量只能在训练中学得。" + (
         "300维的运行仍用较早一版的清洗规则。" if _older(results) else ""
     )
 
@@ -194,5 +194,5 @@ def processors(results: list[dict]) -> str:
         which = f"（{'、'.join(f'`{run_id}`' for run_id in found[name])}）" if len(found[name]) <= 4 else ""
         text += f"，{len(found[name])}次在{name}上{which}"
     text += "。循环层的矩阵乘法由OpenBLAS完成，它在不同的处理器上选用不同的内核，舍入不同，"
-    text += "所以同一种子只在同一种处理器上给出同样的模型"
-    return text + ("；处理器不同的运行相比，差异中也含有这一部分。" if others else "。")
+    text += "所以只有在同一种处理器上，同一种子才能训练出相同的模型"
+    return text + ("；比较在不同处理器上完成的运行时，差异中也包含舍入造成的部分。" if others else "。")

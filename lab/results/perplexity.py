@@ -66,7 +66,7 @@ def comparison(results: list[dict]) -> pd.DataFrame:
                     "困惑度": marks["perplexity"],
                     "95%区间": f"[{low:.1f},\u00a0{high:.1f}]",
                     "与三元语法模型之比": against,
-                    "读过的词元（百万）": (
+                    "训练词元（百万）": (
                         result["history"][-1]["tokens"] if result else counted["data"]["tokens"]["train"]
                     )
                     / 1e6,
@@ -84,7 +84,7 @@ def standing(results: list[dict]) -> str:
     name = "合成影评sample" if facts["dataset"] == "sample" else "aclImdb"
     text = (
         f"{name}验证影评（{facts['sizes']['valid']:,}篇，{facts['tokens']['valid']:,}个词元）上的困惑度，"
-        f"词表{facts['vocab_size']:,}个词，其中`<unk>`占{unknown:.2%}"
+        f"词表{facts['vocab_size']:,}个词，验证集的词元中`<unk>`占{unknown:.2%}"
     )
     return text + (f"；{vectors.describe(covered[0], facts['dataset']).rstrip('。')}" if covered else "")
 

@@ -250,7 +250,7 @@ def draw_dynamics(data: dict):
 def say_dynamics(data: dict) -> str:
     """The finding of ``draw_dynamics`` in one sentence."""
     median = np.median(data["errors"], axis=1)
-    closer = "单元越多，网络越接近这个非线性动力系统" if (np.diff(median) < 0).all() else "但误差并非逐次下降"
+    closer = "在所试的范围内，单元越多，误差越小" if (np.diff(median) < 0).all() else "但误差并非逐次下降"
     return (
         f"循环网络对Van der Pol振子的逼近：隐藏单元从{data['units'][0]}个增加到{data['units'][-1]}个，在未参与训练的外力下，误差由状态标准差的{median[0]:.1%}"
         f"变为{median[-1]:.1%}（{len(data['errors'][0])}次训练的中位数）；{closer}"

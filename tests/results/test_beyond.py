@@ -70,7 +70,7 @@ def test_steps_are_named_by_what_they_change():
     first, second, third, fourth, fifth, *_ = beyond.names()
     assert first.startswith("只用词向量")
     assert second == "以语言模型初始化"
-    assert third == "隐藏单元由64个增至256个，训练5轮，语言模型读的词元由3千万增至6千万"
+    assert third == "隐藏单元由64个增至256个，训练5轮，语言模型训练用的词元由3千万增至6千万"
     assert "汇聚全部状态" in fourth
     assert "每批64篇" in fourth
     assert fifth == "对抗训练（$\\varepsilon=1.2$）"
@@ -103,7 +103,7 @@ def test_mean_of_several_models():
         test_lengths=record.pack(np.ones(N), "<u2"),
     )
     assert beyond.ensembles(runs[:1], [], summary) == ""
-    assert beyond.ensembles(runs, [], summary).endswith("把3个种子的概率取平均，测试准确率为100.00%。")
+    assert beyond.ensembles(runs, [], summary).endswith("3个种子的概率取平均后，测试准确率为100.00%。")
     # Linear models that are all wrong on the first three tenths outvote the others there: 0.1 against (0.9 + 0.9 + 0.1) / 3.
     linear = [run(0.7, SEED=2077 + at) for at in range(3)]
     assert beyond.ensembles(runs, linear, summary).endswith("；再与同种子的线性模型取平均，为70.00%。")

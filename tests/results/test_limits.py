@@ -71,7 +71,7 @@ def test_which_cells_fall_short_and_what_clipping_changes():
     text = limits.short(some())
     assert "配置有1个：RNN 1-1（100维）。" in text
     assert (
-        "RNN 1-1（100维）的2次运行为70.00%、72.00%，都低于参考值77.22%；词向量只覆盖训练集词元的75.0%，与参考报告不可比"
+        "RNN 1-1（100维）的2次运行的测试准确率为70.00%、72.00%，都低于参考值77.22%；词向量只覆盖训练集词元的75.0%，与参考报告不可比"
         in text
     )
     assert "RNN 1-1（100维）裁剪梯度（`GRAD_CLIP=1`），测试准确率比不裁剪高8.00个百分点（只有一个种子）。" in text
@@ -83,7 +83,7 @@ def test_which_cells_fall_short_and_what_clipping_changes():
 @pytest.mark.parametrize(
     ("accuracies", "said"),
     [
-        ((0.70,), "的1次运行为70.00%，低于参考值77.22%；只有一个种子，无法估计波动。"),
+        ((0.70,), "的1次运行的测试准确率为70.00%，低于参考值77.22%；只有一个种子，无法估计波动。"),
         ((0.90, 0.50), "其中1次低于参考值77.22%；再运行一次的预测区间[−370.16, 510.16]超出了准确率的范围"),
         ((0.74, 0.75, 0.77), "包含参考值，不足以断定二者不同。"),
         ((0.70, 0.701, 0.702), "不含参考值，原因尚不清楚。"),
@@ -102,7 +102,7 @@ def test_runs_that_did_no_better_than_guessing_are_told():
         epoch |= dict(valid_loss=0.5, grad_norm=1.5)
     assert limits.stuck([still, moving]) == (
         "各次运行依次有4、0轮的验证损失停在随机猜测的ln 2附近；这些轮次里梯度范数的中位数是0.04，其余轮次是1.50。"
-        "`lstm-1x1-100d-s2077`没有一轮离开随机猜测（测试准确率60.00%）。"
+        "`lstm-1x1-100d-s2077`没有一轮的验证损失明显低于ln 2（测试准确率60.00%）。"
     )
     assert limits.stuck([moving]) == ""
 
@@ -142,6 +142,6 @@ def test_processors_are_counted():
     runs = [run(0.8, SEED=seed) | dict(processor=name) for seed, name in ((1, "甲"), (2, "乙"), (3, "甲"))]
     text = limits.processors(runs)
     assert "2次分类训练在甲上完成，1次在乙上（`rnn-1x1-100d-s2`）。" in text
-    assert text.endswith("处理器不同的运行相比，差异中也含有这一部分。")
-    assert limits.processors(runs[:1]).endswith("给出同样的模型。")
+    assert text.endswith("比较在不同处理器上完成的运行时，差异中也包含舍入造成的部分。")
+    assert limits.processors(runs[:1]).endswith("才能训练出相同的模型。")
     assert limits.processors([run(0.8)]) == ""
