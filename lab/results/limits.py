@@ -143,7 +143,7 @@ def power(verdicts: pd.DataFrame) -> str:
             against.append(f"“{row.claim}”")
     if not parts:
         return ""
-    reverse = f"其中{''.join(against)}的平均差为负，参考报告自身的数据与这条结论相反。" if against else ""
+    reverse = f"其中{''.join(against)}的平均差为负，参考报告自身的结果平均而言并不支持这条结论。" if against else ""
     end = "都" if below == len(parts) else f"其中{below}条"
     text = (
         f"参考报告在主检验各配对上的平均差，证据不足的各条依次为（百分点，正值与结论同向）：{'、'.join(parts)}，"
@@ -194,5 +194,5 @@ def processors(results: list[dict]) -> str:
         which = f"（{'、'.join(f'`{run_id}`' for run_id in found[name])}）" if len(found[name]) <= 4 else ""
         text += f"，{len(found[name])}次在{name}上{which}"
     text += "。循环层的矩阵乘法由OpenBLAS完成，它在不同的处理器上选用不同的内核，舍入不同，"
-    text += "所以只有在同一种处理器上，同一种子才能训练出相同的模型"
-    return text + ("；比较在不同处理器上完成的运行时，差异中也包含舍入造成的部分。" if others else "。")
+    text += "所以处理器不同时，同一种子不保证训练出相同的模型"
+    return text + ("；在不同处理器上完成的两次运行，其差异也包含舍入造成的部分。" if others else "。")

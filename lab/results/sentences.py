@@ -224,7 +224,7 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
         ]
         lines.append(f"**结论**　课程参考报告的{len(verdicts)}条结论中，{'，'.join(parts)}。")
     if gains := [line for line in worth(results) if MISSING not in line]:
-        lines.append(f"**词向量与初始化**　{''.join(gains)}")
+        lines.append(f"**词向量与初始化**　{''.join(gains)}这些比较在检验计划之外，未作多重比较校正。")
     if beyond.has_run(results):
         lines.append(f"**最强的分类器**　{beyond.strongest_sentence(results, linear)}")
     if text := perplexity.sentence(spoken):

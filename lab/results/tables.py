@@ -17,29 +17,13 @@ from lab.results.cells import (
     BASES,
     MISSING,
     PART_NAMES,
-    best_run,
     by_cell,
     changes,
-    in_table,
     mean_accuracy,
     pretrained_pairs,
     random_pairs,
     reader_name,
 )
-
-# Figures on the same test set from elsewhere, for context: accuracy in per cent, method, source.
-PUBLISHED = [
-    (47.87, "普通RNN，不打包变长序列", "[@trevett]"),
-    (85.28, "两层双向LSTM教程", "[@trevett]"),
-    (86.2, "两层双向LSTM教程（另一版）", "[@trevett]"),
-    (87.80, "词袋模型", "[@maas2011]"),
-    (88.89, "词袋加由无标签影评学到的词向量", "[@maas2011]"),
-    (91.22, "NBSVM-bi", "[@wang2012]"),
-    (92.76, "SA-LSTM", "[@dai2015]"),
-    (94.06, "oh-2LSTMp", "[@johnson2016]"),
-    (94.09, "LSTM与虚拟对抗训练", "[@miyato2017]"),
-    (95.4, "ULMFiT", "[@howard2018]"),
-]
 
 
 def config_table(config: Parameters) -> pd.DataFrame:
@@ -265,18 +249,6 @@ def traces_table(traces: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def published_table(results: list[dict], linear: list[dict]) -> pd.DataFrame:
-    """Published accuracies on the same test set; among them ours, each the run of lowest validation loss of its kind."""
-    rows = [(accuracy, method, source) for accuracy, method, source in PUBLISHED]
-    pretrained = [run for run in results if run["config"]["PRETRAINED"]]
-    kinds = {"实验表": in_table(results), "以语言模型初始化": pretrained, "线性模型": linear}
-    for name, runs in kinds.items():
-        if runs and runs[0]["config"]["DATASET"] == "aclImdb":
-            best = best_run(runs)
-            rows.append((best["test"]["accuracy"] * 100, f"**本实验**，{name}：`{best['run_id']}`", "本报告"))
-    return pd.DataFrame(sorted(rows), columns=["准确率", "方法", "来源"])
-
-
 def environment_table(results: list[dict], summary: dict | None) -> pd.DataFrame:
     """What the figures were made with: every distinct version, processor and fingerprint among the runs."""
     found: dict[str, set] = {}
@@ -284,9 +256,9 @@ def environment_table(results: list[dict], summary: dict | None) -> pd.DataFrame
         for name, version in result["versions"].items():
             found.setdefault(name, set()).add(version)
         found.setdefault("处理器", set()).add(f"{result['processor']}，{result['threads']}线程")
-        found.setdefault("数据指纹（随种子而异）", set()).add(result["data"]["fingerprint"])
+        found.setdefault("数据指纹（随种子与清洗规则而异）", set()).add(result["data"]["fingerprint"])
     if not results and summary:
-        found["数据指纹（随种子而异）"] = {summary["fingerprint"]}
+        found["数据指纹（随种子与清洗规则而异）"] = {summary["fingerprint"]}
     return pd.DataFrame(
         [(name, "；".join(sorted(values))) for name, values in found.items()] or [(MISSING, MISSING)],
         columns=["项目", "取值"],

@@ -142,6 +142,6 @@ def test_processors_are_counted():
     runs = [run(0.8, SEED=seed) | dict(processor=name) for seed, name in ((1, "甲"), (2, "乙"), (3, "甲"))]
     text = limits.processors(runs)
     assert "2次分类训练在甲上完成，1次在乙上（`rnn-1x1-100d-s2`）。" in text
-    assert text.endswith("比较在不同处理器上完成的运行时，差异中也包含舍入造成的部分。")
-    assert limits.processors(runs[:1]).endswith("才能训练出相同的模型。")
+    assert text.endswith("在不同处理器上完成的两次运行，其差异也包含舍入造成的部分。")
+    assert limits.processors(runs[:1]).endswith("不保证训练出相同的模型。")
     assert limits.processors([run(0.8)]) == ""

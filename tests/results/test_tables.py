@@ -104,13 +104,13 @@ def test_controls():
 
 def test_our_best_of_each_kind_stands_among_the_published():
     linear = run(0.91) | dict(kind="linear", run_id="tfidf-logreg-s2077")
-    table = tables.published_table([*some(), pretrained(0.90, 2077)], [linear])
+    table = beyond.published_table([*some(), pretrained(0.90, 2077)], [linear])
     ours = table[table["来源"] == "本报告"].set_index("准确率")["方法"]
     assert list(ours.index) == [pytest.approx(86), pytest.approx(90), pytest.approx(91)]
     assert ours.iloc[0].endswith("实验表：`lstm-1x1-100d-s2077`")
     assert table["准确率"].is_monotonic_increasing
-    assert len(table) == len(tables.PUBLISHED) + 3
-    assert len(tables.published_table([run(0.9, DATASET="sample")], [])) == len(tables.PUBLISHED)
+    assert len(table) == len(beyond.PUBLISHED) + 3
+    assert len(beyond.published_table([run(0.9, DATASET="sample")], [])) == len(beyond.PUBLISHED)
 
 
 def test_accuracy_by_length():
