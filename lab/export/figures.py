@@ -184,8 +184,12 @@ def _cell(value, digits: int, missing: str) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` with every character that Markdown would take for markup escaped."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!$~^:@&])", r"\\\1", text)
+    """``text`` with every character that Markdown would take for markup escaped.
+
+    A backslash becomes an entity: two before a bracket would open a formula in JupyterLab.
+    """
+    marks = re.compile(r"[\\`*_{}\[\]<>()#+\-.!$~^:@&]")
+    return marks.sub(lambda mark: "&#92;" if mark[0] == "\\" else f"\\{mark[0]}", text)
 
 
 def _code_tags(source: str) -> str:
