@@ -17,19 +17,18 @@ LANGUAGE = LSTM | dict(HIDDEN_DIM=256, MAX_TOKENS=60_000_000)
 
 
 class Step(NamedTuple):
-    """What a step adds, and the parameters of its classifier and of the language model that it starts from."""
+    """The parameters of a step's classifier and of the language model that it starts from."""
 
-    name: str
     classifier: dict
     language: dict | None
 
 
 STEPS = (
-    Step("只用词向量（实验表的LSTM 1-1）", LSTM, None),
-    Step("以语言模型初始化", LSTM, LSTM),
-    Step("隐藏单元由64个增至256个，语言模型训练用的词元由3千万增至6千万", LARGE, LANGUAGE),
-    Step("汇聚全部状态，输出层之前dropout，学习率降到0", POOLED, LANGUAGE),
-    Step("对抗训练", POOLED | dict(ADVERSARIAL=1.2), LANGUAGE),
+    Step(LSTM, None),
+    Step(LSTM, LSTM),
+    Step(LARGE, LANGUAGE),
+    Step(POOLED, LANGUAGE),
+    Step(POOLED | dict(ADVERSARIAL=1.2), LANGUAGE),
 )
 
 

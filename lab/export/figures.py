@@ -188,8 +188,8 @@ def plain(text: str) -> str:
 
     A backslash becomes an entity: two before a bracket would open a formula in JupyterLab.
     """
-    marks = re.compile(r"[\\`*_{}\[\]<>()#+\-.!$~^:@&]")
-    return marks.sub(lambda mark: "&#92;" if mark[0] == "\\" else f"\\{mark[0]}", text)
+    marks = r"[\\`*_{}\[\]<>()#+\-.!$~^:@&]"
+    return re.sub(marks, lambda mark: "&#92;" if mark[0] == "\\" else f"\\{mark[0]}", text)
 
 
 def _code_tags(source: str) -> str:

@@ -183,27 +183,30 @@ def ensembles(results: list[dict], linear: list[dict], summary: dict) -> str:
     labels, _ = record.summary_labels(summary)
     seeds = {run["config"]["SEED"] for run in runs}
     controls = [run for run in linear if run["config"]["SEED"] in seeds]
-    mean, other = (
-        np.mean([record.probabilities(run) for run in some], axis=0, dtype=float) if some else None
-        for some in (runs, controls)
-    )
+    mean = mean_probability(runs)
     text = f"以下是模型集成的结果，不与单个模型比较：{len(runs)}个种子的概率取平均后，测试准确率为{np.mean((mean > 0.5) == labels):.2%}"
     if len(controls) == len(runs):
-        text += f"；再与同种子的线性模型取平均，为{np.mean((mean + other > 1) == labels):.2%}"
+        both = mean + mean_probability(controls)
+        text += f"；再与同种子的线性模型取平均，为{np.mean((both > 1) == labels):.2%}"
     return f"{text}。"
+
+
+def mean_probability(runs: list[dict]) -> np.ndarray:
+    """Mean over runs of the probability of 'positive' of each test review, (N,)."""
+    return np.mean([record.probabilities(run) for run in runs], axis=0, dtype=float)
 
 
 def virtual(results: list[dict]) -> str:
     """What virtual adversarial training adds to the last step, on validation and on test, paired by seed."""
     _, last = by_step(results)[-1]
+    without = {run["run_id"]: run for run in last.values()}
+    by_norm: dict[float, list[tuple[dict, dict]]] = {}
+    for run in results:
+        before = without.get(replace(from_dict(run["config"]), VIRTUAL=0.0).run_id)
+        if before and run["config"]["VIRTUAL"]:
+            by_norm.setdefault(run["config"]["VIRTUAL"], []).append((before, run))
     lines = []
-    tried = sorted({run["config"]["VIRTUAL"] for run in results} - {0})
-    for norm in tried:
-        ids = {seed: replace(from_dict(run["config"]), VIRTUAL=norm).run_id for seed, run in last.items()}
-        found = {run["run_id"]: run for run in results}
-        pairs = [(last[seed], found[run_id]) for seed, run_id in ids.items() if run_id in found]
-        if not pairs:
-            continue
+    for norm, pairs in sorted(by_norm.items()):
         (loss, new_loss), (old, new) = (
             [np.mean([run[part][key] for run in runs]) for runs in zip(*pairs, strict=True)]
             for part, key in (("valid", "loss"), ("test", "accuracy"))

@@ -82,16 +82,18 @@ def _apart(labels: list, dots: np.ndarray) -> None:
     """Put each label on that side of its dot (N, 2 pixels) where it covers least of the others' labels and dots."""
     taken = [Bbox.from_extents(*(dot - 3), *(dot + 3)) for dot in dots]
 
+    def put(label, side) -> None:
+        across = ("right", "center", "left")[1 + np.sign(side[0])]
+        label.set(position=side, ha=across, va="top" if side[1] < 0 else "bottom")
+
     def covered(label, side) -> float:
-        label.set(
-            position=side, ha=("right", "center", "left")[1 + np.sign(side[0])], va="top" if side[1] < 0 else "bottom"
-        )
+        put(label, side)
         boxes = (Bbox.intersection(label.get_window_extent(), box) for box in taken)
         return sum(box.width * box.height for box in boxes if box is not None)
 
     for label in sorted(labels, key=lambda label: -label.get_fontsize()):
         best = min(((3, 2), (-3, 2), (3, -2), (-3, -2), (0, 4), (0, -4)), key=lambda side: covered(label, side))
-        covered(label, best)
+        put(label, best)
         taken.append(label.get_window_extent())
 
 

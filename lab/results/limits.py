@@ -157,7 +157,8 @@ def power(verdicts: pd.DataFrame) -> str:
 def vectors(results: list[dict]) -> str:
     """That vectors of unlike coverage were used at the two dimensions; nothing where they are alike."""
     covered: dict[int, float] = {}
-    for cell, seeds in by_cell(results).items():
+    table = by_cell(results)
+    for cell, seeds in table.items():
         for run in seeds.values():
             covered[cell.dim] = run["data"]["vectors"]["covered_tokens"]
     if len(covered) < 2 or max(covered.values()) - min(covered.values()) <= plan.COVERAGE:
@@ -165,13 +166,12 @@ def vectors(results: list[dict]) -> str:
     shown = "与".join(f"{dim}维的{share:.1%}" for dim, share in sorted(covered.items()))
     text = f"**词向量**　两种维数的词向量取自覆盖率不同的文件（{shown}），二者之差不能归因于维数，故与维数有关的两条结论判为不可比。"
     return f"{text}没有预训练词向量的词，其向量只能在训练中学得。" + (
-        "300维的运行仍用较早一版的清洗规则。" if _older(results) else ""
+        "300维的运行仍用较早一版的清洗规则。" if _older(table) else ""
     )
 
 
-def _older(results: list[dict]) -> bool:
+def _older(table: dict[Cell, dict[int, dict]]) -> bool:
     """Whether runs of one seed at the two dimensions stand on differently cleaned reviews."""
-    table = by_cell(results)
     wide, narrow = (table[Cell("LSTM", 1, 1, dim)] for dim in (300, 100))
     return any(
         run["data"]["fingerprint"] != narrow[seed]["data"]["fingerprint"]

@@ -120,11 +120,12 @@ def settings(results: list[dict]) -> list[str]:
         mean, half = evidence.gain(each.pairs)
         span = "只有一个种子" if half is None else f"{len(each.pairs)}个种子，{between(mean - half, mean + half)}"
         found.setdefault(each.label, []).append(f"{each.cell.label}{signed(mean)}（{span}）")
-    return [
-        f"{f'裁剪梯度（{label}）' if label.startswith('`GRAD_CLIP=') and '，' not in label else f'改取{label}'}后，"
-        f"测试准确率的提高（百分点，括号内为种子数与95%区间）依次为：{'，'.join(parts)}。"
-        for label, parts in found.items()
-    ]
+    lines = []
+    for label, parts in found.items():
+        only_clipped = label.startswith("`GRAD_CLIP=") and "，" not in label
+        done = f"裁剪梯度（{label}）" if only_clipped else f"改取{label}"
+        lines.append(f"{done}后，测试准确率的提高（百分点，括号内为种子数与95%区间）依次为：{'，'.join(parts)}。")
+    return lines
 
 
 def over_all_seeds(one: dict[int, dict], two: dict[int, dict]) -> str:

@@ -51,10 +51,13 @@ def fit(model, optimizer, dataset: Dataset, config: Config, history: list, best:
     return best
 
 
-def train_epoch(model, optimizer, reviews: Reviews, config: Config, epoch: int, unlabelled=None):
+def train_epoch(
+    model, optimizer, reviews: Reviews, config: Config, epoch: int, unlabelled=None
+) -> tuple[float, list[float]]:
     """Go once through the training reviews; returns the mean loss (nats per review) and each step's gradient norm.
 
-    With ``VIRTUAL`` each step reads as many ``unlabelled`` reviews beside them. The norm is that of all parameters together, before clipping. Raises ``LabError`` where training diverges.
+    With ``VIRTUAL`` each step reads as many ``unlabelled`` reviews beside them. The norm is that of all parameters
+    together, before clipping. Raises ``LabError`` where training diverges.
     """
     model.train()
     torch.manual_seed(config.SEED * 1000 + epoch)  # order and dropout depend on the epoch alone

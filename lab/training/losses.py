@@ -35,11 +35,9 @@ def labelled_losses(model, batch: Batch, norm: float = 0.0) -> Iterator[torch.Te
     if not norm:
         yield loss_sum(model, batch)
         return
-    E = model.embedding.embedding_dim
-    change = model.embedding.weight.new_zeros(*batch.tokens.shape, E)  # (T, B, E)
-    yield loss_sum(model, batch, change.requires_grad_())
-    g = change.grad
-    yield loss_sum(model, batch, norm * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30))
+    change = no_change(model, batch)
+    yield loss_sum(model, batch, change)
+    yield loss_sum(model, batch, scaled(change.grad, norm))
 
 
 def unlabelled_losses(model, batch: Batch, norm: float) -> Iterator[torch.Tensor]:
@@ -51,11 +49,20 @@ def unlabelled_losses(model, batch: Batch, norm: float) -> Iterator[torch.Tensor
     power iteration, and towards the other class. Both judgements are without dropout.
     """
     model.eval()
-    change = model.embedding.weight.new_zeros(*batch.tokens.shape, model.embedding.embedding_dim)  # (T, B, E)
-    logits = model(batch.tokens, batch.lengths, change.requires_grad_())  # (B,)
+    change = no_change(model, batch)
+    logits = model(batch.tokens, batch.lengths, change)  # (B,)
     (g,) = torch.autograd.grad(logits.sum(), change)
     logits = logits.detach()
-    against = -norm * logits.sign()[:, None] * g / g.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30)
-    after = model(batch.tokens, batch.lengths, against)
+    after = model(batch.tokens, batch.lengths, scaled(-logits.sign()[:, None] * g, norm))
     model.train()
     yield F.binary_cross_entropy_with_logits(after, torch.sigmoid(logits), reduction="sum")
+
+
+def no_change(model, batch: Batch) -> torch.Tensor:
+    """Zeros (T, B, E) to be added to the words' vectors, whose gradient is asked for."""
+    return model.embedding.weight.new_zeros(*batch.tokens.shape, model.embedding.embedding_dim).requires_grad_()
+
+
+def scaled(change: torch.Tensor, norm: float) -> torch.Tensor:
+    """A change (T, B, E) of the words' vectors, for each review made ``norm`` long in all."""
+    return norm * change / change.norm(dim=(0, 2), keepdim=True).clamp_min(1e-30)
