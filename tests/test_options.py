@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask
 import pytest
 from click.testing import CliRunner
 
@@ -48,6 +49,7 @@ def test_two_sweeps_give_their_product(home):
     ],
 )
 def test_slips_are_one_line(home, arguments, reason):
-    done = CliRunner().invoke(main, ["grid", "--dataset", "sample", *arguments])
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        done = CliRunner().invoke(main, ["grid", "--dataset", "sample", *arguments])
     assert done.exit_code == 1
     assert reason in done.stderr.splitlines()[-1]

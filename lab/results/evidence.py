@@ -65,12 +65,12 @@ def mcnemar(a_right: np.ndarray, b_right: np.ndarray) -> McNemar:
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Correct a family of p values after Holm (1979); a missing one (NaN) stays missing, uncounted."""
-    p_values = np.asarray(p_values, dtype=float)
-    corrected, present = p_values.copy(), ~np.isnan(p_values)
-    if present.any():
-        from statsmodels.stats.multitest import multipletests
-
-        corrected[present] = multipletests(p_values[present], alpha=ALPHA, method="holm")[1]
+    corrected = np.array(p_values, dtype=float)
+    present = np.flatnonzero(~np.isnan(corrected))
+    rising = present[np.argsort(corrected[present])]
+    steps = corrected[rising] * np.arange(len(rising), 0, -1)
+    # own lines: statsmodels' multipletests collects garbage at each call, three quarters of all the tests' time
+    corrected[rising] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
 
 

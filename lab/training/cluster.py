@@ -39,7 +39,7 @@ def connected(
 ) -> Iterator[distributed.Client]:
     """A client of the scheduler at that address, or of a new one whose ``jobs`` workers wait in a SLURM ``partition``.
 
-    Certificates are those of dask's own configuration (distributed.comm.tls).
+    Certificates and the time to wait are those of dask's own configuration (distributed.comm).
     """
     if distributed is None:
         raise LabError("这里没有安装dask。请先运行uv sync --extra cluster，或去掉--scheduler与--slurm在本机运行。")
@@ -51,7 +51,7 @@ def connected(
             cluster.scale(jobs=jobs)
             scheduler = cluster.scheduler_address
         try:
-            client = stack.enter_context(distributed.Client(scheduler, timeout=20))
+            client = stack.enter_context(distributed.Client(scheduler))
         except (OSError, TypeError, ValueError) as error:  # TypeError: an address with TLS, but no certificates
             raise LabError(f"连不上dask调度器{scheduler}：{error}。请检查地址、端口与证书。") from None
         yield client

@@ -159,7 +159,7 @@ def test_without_the_certificate_nobody_is_let_in(tmp_path):
         assert caller.wait(180) == 0, caller.stderr.read()
         assert not place.results("worker3")
         assert "TLS" in (tmp_path / "worker3.log").read_text()
-        place.environment = {}
+        place.environment = {f"{option}TIMEOUTS__CONNECT": "3s"}
         bare = place.ask("--again")
         said = bare.communicate(timeout=120)[1]
         assert bare.returncode == 1
