@@ -197,7 +197,7 @@ class LabDocxExporter(LabExporter):
         return ".docx"
 
     def write(self, tree: dict, media: dict[str, bytes]) -> bytes:
-        """The file's bytes."""
+        """The file's bytes, the same for the same notebook."""
         from lab.export import word  # python-docx takes a third of a second to load
 
         word.for_word(tree, media)
@@ -206,7 +206,7 @@ class LabDocxExporter(LabExporter):
             styles.flush()
             options = ["--output=-", f"--reference-doc={styles.name}", "--shift-heading-level-by=-1"]
             tree, cells = self.ready(tree)
-            return run_pandoc(json.dumps(tree), "--from=json", "--to=docx", *options, cells=cells)
+            return word.undated(run_pandoc(json.dumps(tree), "--from=json", "--to=docx", *options, cells=cells))
 
 
 @contextlib.contextmanager

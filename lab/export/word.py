@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import io
+import re
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from docx import Document
 from docx.enum.style import WD_STYLE_TYPE
@@ -187,6 +189,20 @@ def reference() -> bytes:
         run.append(part)
     written = io.BytesIO()
     document.save(written)
+    return written.getvalue()
+
+
+def undated(content: bytes) -> bytes:
+    """The file without the times at which it and its parts were made: the same notebook gives the same bytes."""
+    written = io.BytesIO()
+    with ZipFile(io.BytesIO(content)) as old, ZipFile(written, "w") as new:
+        for name in old.namelist():
+            part = (
+                re.sub(rb"<(dcterms:\w+) .*?</\1>", b"", old.read(name))
+                if name == "docProps/core.xml"
+                else old.read(name)
+            )
+            new.writestr(ZipInfo(name), part, ZIP_DEFLATED)
     return written.getvalue()
 
 

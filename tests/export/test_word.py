@@ -55,6 +55,14 @@ def word():
     return content
 
 
+def test_nothing_in_it_tells_when_it_was_made(word):
+    archive = zipfile.ZipFile(io.BytesIO(word))
+    assert {part.date_time for part in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    facts = archive.read("docProps/core.xml").decode()
+    assert "张三" in facts
+    assert re.findall(r"\d{4}-\d\d-\d\dT", facts) == []
+
+
 def test_paragraphs(word):
     document = Document(io.BytesIO(word))
     lines = {line.text: line.style.name for line in document.paragraphs}
