@@ -29,8 +29,8 @@ def shown(node) -> str:
 
 
 def width(content: str) -> float:
-    """How wide ``content`` is set, in em: 1 for 汉字, a little over a half for the rest."""
-    return sum(1.0 if is_wide(char) else 0.52 for char in content)
+    """How wide ``content`` is set, in em: 1 for 汉字, 0.7 for capitals, a little over a half for the rest."""
+    return sum(1.0 if is_wide(char) else 0.7 if char.isupper() else 0.52 for char in content)
 
 
 def raw(form: str, markup: str, kind: str = "RawBlock") -> dict:

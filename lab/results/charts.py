@@ -201,26 +201,26 @@ def confusion(matrix: np.ndarray):
 def seed_dots(reference: pd.DataFrame, results: list[dict]):
     """Test accuracy of every cell: seeds as dots, their mean with the prediction interval, the reference as a bar.
 
-    ``reference`` is ``evidence.reference_table``'s.
+    An interval that is wider than the axis is cut off. ``reference`` is ``evidence.reference_table``'s.
     """
     rows, cells = reference[reference["n"] > 0], by_cell(results)
     groups = list(dict.fromkeys((cell.dim, cell.layers, cell.directions) for cell in rows["cell"]))
     fig, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for base, offset in zip(BASES, (-0.18, 0.18), strict=True):
-        label = base
+        axis.plot([], [], MARKERS[base], color=COLORS[base], markersize=6, label=base)
         for row in rows[[cell.base == base for cell in rows["cell"]]].itertuples():
             x = groups.index((row.cell.dim, row.cell.layers, row.cell.directions)) + offset
             values = [run["test"]["accuracy"] * 100 for run in cells[row.cell].values()]
             if not np.isnan(row.low):
                 axis.vlines(x, row.low * 100, row.high * 100, color=COLORS[base], linewidth=1.2, alpha=0.6)
             axis.plot([x] * len(values), values, ".", color=COLORS[base], markersize=5, alpha=0.8)
-            axis.plot(x, row.mean * 100, MARKERS[base], color=COLORS[base], markersize=6, label=label)
+            axis.plot(x, row.mean * 100, MARKERS[base], color=COLORS[base], markersize=6)
             axis.hlines(REFERENCE[row.cell] * 100, x - 0.14, x + 0.14, color="black", linewidth=1.4)
-            label = None
     axis.plot([], [], "_", color="black", markersize=10, markeredgewidth=1.4, label="参考报告")
     names = [f"{layers}-{directions}" + ("" if dim == 100 else f"\n{dim}维") for dim, layers, directions in groups]
     axis.set_xticks(range(len(groups)), names)
-    axis.set(ylabel="测试准确率（%）", xlabel="层数-方向数")
+    lowest = min((run["test"]["accuracy"] * 100 for runs in cells.values() for run in runs.values()), default=0)
+    axis.set(ylabel="测试准确率（%）", xlabel="层数-方向数", ylim=(lowest - 5, 100))
     axis.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig
 

@@ -12,11 +12,14 @@ from lab.results.cells import REFERENCE, Cell, by_cell, changes
 from lab.results.sentences import gain
 from lab.results.tables import signed
 
+OLDER = "300维的运行所用的影评按较早一版的规则清洗"
+
 
 def departures(results: list[dict]) -> str:
-    """Cells that ran with fewer seeds than planned; nothing where there are none (those not run at all are told elsewhere)."""
+    """Cells that ran with fewer seeds than planned, or on other text; those not run at all are told elsewhere."""
     groups: dict[tuple[int, int], list[str]] = {}
-    for cell, seeds in by_cell(results).items():
+    table = by_cell(results)
+    for cell, seeds in table.items():
         planned = plan.SEEDS["deep" if cell.layers == 5 else "shallow"]
         if 0 < len(seeds) < len(planned):
             groups.setdefault((len(planned), len(seeds)), []).append(cell.label)
@@ -24,6 +27,8 @@ def departures(results: list[dict]) -> str:
     for (planned, done), labels in groups.items():
         who = "、".join(labels) if len(labels) <= 4 else f"{len(labels)}个配置"
         parts.append(f"{who}计划{planned}个种子，实际{done}个")
+    if _older(table):
+        parts.append(f"{OLDER}，与100维的不同")
     return f"**与计划的出入**　{'；'.join(parts)}。" if parts else ""
 
 
@@ -165,9 +170,7 @@ def vectors(results: list[dict]) -> str:
         return ""
     shown = "与".join(f"{dim}维的{share:.1%}" for dim, share in sorted(covered.items()))
     text = f"**词向量**　两种维数的词向量取自覆盖率不同的文件（{shown}），二者之差不能归因于维数，故与维数有关的两条结论判为不可比。"
-    return f"{text}没有预训练词向量的词，其向量只能在训练中学得。" + (
-        "300维的运行仍用较早一版的清洗规则。" if _older(table) else ""
-    )
+    return f"{text}没有预训练词向量的词，其向量只能在训练中学得。" + (f"{OLDER}。" if _older(table) else "")
 
 
 def _older(table: dict[Cell, dict[int, dict]]) -> bool:

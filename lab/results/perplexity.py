@@ -49,9 +49,10 @@ def comparison(results: list[dict]) -> pd.DataFrame:
             ("一元语法模型（只看词频）", counted["unigram"], None),
             ("三元语法模型（Kneser–Ney）", counted["trigram"], None),
         ]
-        entries += [
-            (f"{result['config']['MODEL_BASE']}（`{result['run_id']}`）", result["valid"], result) for result in runs
-        ]
+        names = [network_name(result["config"]) for result in runs]
+        for name, result in zip(names, runs, strict=True):
+            alike = names.count(name) > 1
+            entries.append((f"{name}（`{result['run_id']}`）" if alike else name, result["valid"], result))
         for name, marks, result in entries:
             loss, _ = record.review_losses(marks)
             _, low, high = interval(loss, tokens)
@@ -92,12 +93,10 @@ def standing(results: list[dict]) -> str:
 def sentence(results: list[dict]) -> str:
     """Which models predict best, all of the same seeds: those of which most models have run; empty without a network."""
     groups: list[tuple[int, dict[str, float]]] = []  # of each text: seed, model -> perplexity
+    read = {run["history"][-1]["tokens"] for _, runs in on_the_same_text(results) for run in runs}
     for counted, runs in on_the_same_text(results):
         found = {"三元语法模型": counted["trigram"]["perplexity"]}
-        for result in runs:
-            config = result["config"]
-            usual = config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
-            found[("" if usual else f"{config['HIDDEN_DIM']}维") + config["MODEL_BASE"]] = result["valid"]["perplexity"]
+        found |= {network_name(result["config"]): result["valid"]["perplexity"] for result in runs}
         groups.append((_seed(counted), found))
     if not groups:
         return ""
@@ -107,7 +106,15 @@ def sentence(results: list[dict]) -> str:
     parts = [f"{name}（{means[name]:.1f}）" for name in sorted(means, key=means.get)]
     [seed, *others] = shared
     where = f"{len(shared)}个共有种子的平均" if others else f"种子{seed}的"
-    return f"{where}困惑度由低到高依次为：{'、'.join(parts)}。"
+    unlike = "（各模型训练时处理的词元数不同，见[表](#perplexity)）" if len(read) > 1 else ""
+    return f"{where}困惑度由低到高依次为：{'、'.join(parts)}{unlike}。"
+
+
+def network_name(config: dict) -> str:
+    """A language model by what is not the default: LSTM, 256维LSTM, 双向256维LSTM."""
+    usual = config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
+    both = "双向" if config["BIDIRECTIONAL"] else ""
+    return both + ("" if usual else f"{config['HIDDEN_DIM']}维") + config["MODEL_BASE"]
 
 
 def _seed(counted: dict) -> int:

@@ -134,7 +134,8 @@ def test_vectors_of_unlike_coverage_are_told():
     assert "（100维的99.0%与300维的85.0%）" in limits.vectors(pair)
     assert "清洗规则" not in limits.vectors(pair)
     pair[1]["data"]["fingerprint"] = "older"
-    assert limits.vectors(pair).endswith("300维的运行仍用较早一版的清洗规则。")
+    assert limits.vectors(pair).endswith("300维的运行所用的影评按较早一版的规则清洗。")
+    assert limits.departures(pair).endswith("；300维的运行所用的影评按较早一版的规则清洗，与100维的不同。")
     assert limits.vectors([pair[0], covering(pair[1], 0.99)]) == ""
 
 
