@@ -32,6 +32,7 @@ FIRST = "只用词向量（实验表的LSTM 1-1）"
 CHANGES = {
     "PRETRAINED": "以语言模型初始化",
     "HIDDEN_DIM": "隐藏单元由{0}个增至{1}个",
+    "BIDIRECTIONAL": "分类器与语言模型改为双向",
     "N_EPOCHS": "训练{1}轮",
     "BATCH_SIZE": "每批{1}篇",
     "POOLING": "汇聚全部状态",
@@ -105,7 +106,8 @@ def has_run(results: list[dict]) -> bool:
 def strongest(results: list[dict]) -> dict[str, list[dict]]:
     """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
     _, runs = by_step(results)[-1]
-    name = f"{recipes.STEPS[-1].classifier['HIDDEN_DIM']}维LSTM（语言模型与对抗训练）"
+    config, _ = recipes.configs(recipes.STEPS[-1], "aclImdb", 2077)
+    name = f"{config.HIDDEN_DIM}维{'双向' if config.BIDIRECTIONAL else ''}LSTM（语言模型与对抗训练）"
     return {name: list(runs.values())} if runs else {}
 
 
@@ -131,7 +133,7 @@ def settings() -> str:
     step = recipes.STEPS[-1]
     config, language = recipes.configs(step, "aclImdb", 2077)
     text = (
-        f"得到的分类器有{config.HIDDEN_DIM}个隐藏单元，每批{config.BATCH_SIZE}篇，训练{config.N_EPOCHS}轮，"
+        f"得到的分类器{'每个方向' if config.BIDIRECTIONAL else ''}有{config.HIDDEN_DIM}个隐藏单元，每批{config.BATCH_SIZE}篇，训练{config.N_EPOCHS}轮，"
         f"输出层之前的dropout率是{config.HEAD_DROPOUT:g}"
     )
     if config.LR_DECAY:
@@ -197,22 +199,22 @@ def mean_probability(runs: list[dict]) -> np.ndarray:
 
 
 def virtual(results: list[dict]) -> str:
-    """What virtual adversarial training adds to the last step, on validation and on test, paired by seed."""
-    _, last = by_step(results)[-1]
-    without = {run["run_id"]: run for run in last.values()}
-    by_norm: dict[float, list[tuple[dict, dict]]] = {}
+    """What virtual adversarial training adds to a step, on validation and on test, paired by seed."""
+    without = {run["run_id"]: (name, run) for name, runs in by_step(results) for run in runs.values()}
+    found: dict[tuple[str, float], list[tuple[dict, dict]]] = {}
     for run in results:
-        before = without.get(replace(from_dict(run["config"]), VIRTUAL=0.0).run_id)
-        if before and run["config"]["VIRTUAL"]:
-            by_norm.setdefault(run["config"]["VIRTUAL"], []).append((before, run))
+        source = replace(from_dict(run["config"]), VIRTUAL=0.0).run_id
+        if run["config"]["VIRTUAL"] and source in without:
+            name, before = without[source]
+            found.setdefault((name, run["config"]["VIRTUAL"]), []).append((before, run))
     lines = []
-    for norm, pairs in sorted(by_norm.items()):
+    for (name, norm), pairs in sorted(found.items()):
         (loss, new_loss), (old, new) = (
             [np.mean([run[part][key] for run in runs]) for runs in zip(*pairs, strict=True)]
             for part, key in (("valid", "loss"), ("test", "accuracy"))
         )
         lines.append(
-            f"在最后一步上再加虚拟对抗训练[@miyato2017]（无标签影评也作扰动，以扰动前后两次判断的KL散度为损失，$\\varepsilon={norm:g}$），"
+            f"在“{name}”一步上再加虚拟对抗训练[@miyato2017]（无标签影评也作扰动，以扰动前后两次判断的KL散度为损失，$\\varepsilon={norm:g}$），"
             f"同种子的验证损失由{loss:.4f}变为{new_loss:.4f}，测试准确率由{old:.2%}变为{new:.2%}"
             + ("" if new_loss < loss else "，验证损失没有降低")
             + ("，只有一个种子，不足以作出判断。" if len(pairs) == 1 else f"（{len(pairs)}个种子）。")
@@ -223,5 +225,5 @@ def virtual(results: list[dict]) -> str:
 def strongest_sentence(results: list[dict], linear: list[dict]) -> str:
     """The same with what the classifier is, for the abstract."""
     config, _ = recipes.configs(recipes.STEPS[-1], "aclImdb", 2077)
-    what = f"{config.HIDDEN_DIM}个隐藏单元的单向LSTM，以语言模型初始化，汇聚全部状态并作对抗训练"
+    what = f"{config.HIDDEN_DIM}个隐藏单元的{'双' if config.BIDIRECTIONAL else '单'}向LSTM，以语言模型初始化，汇聚全部状态并作对抗训练"
     return f"{what}，{sentence(results, linear)}"
