@@ -23,6 +23,12 @@ REAL_DATA = files.source_dir() if os.environ.get("LAB_DATA") and list(files.sour
 
 TIMES = {"seconds", "finished", "memory"}  # what a result file owes to the clock and the machine's load
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: many tests wait, for a kernel to start, a scheduler or a browser."""
+    return (os.cpu_count() or 1) + 1
+
+
 GOOD = "good great lovely brilliant moving".split()
 BAD = "bad awful boring dull terrible".split()
 PLAIN = "the film is a story of two people in town and it was shot there".split()
