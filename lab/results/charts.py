@@ -292,7 +292,7 @@ def ladder(groups: dict[str, list[dict]]):
 
 def accuracy_by_hours(runs: list[tuple[dict, float]], levels: dict[str, float]):
     """Test accuracy against training time of (run, hours), a language model's included; ``levels`` (%) are lines of others."""
-    fig, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    fig, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     for base in BASES:
         for pretrained, filled, name in ((False, "none", "只用词向量"), (True, COLORS[base], "以语言模型初始化")):
             some = [
