@@ -30,11 +30,10 @@ from PIL import Image
 
 FONTS = Path(find_spec("mplfonts").origin).parent / "fonts"  # Noto CJK: the fonts of the figures and of the PDF
 FONT = "Noto Sans CJK SC"
-# A light and a dark tone, so that grey print keeps them apart; lines, markers and hatches differ as well.
+# A light and a dark tone, so that grey print keeps them apart; lines and markers differ as well.
 COLORS = {"RNN": "#d67425", "LSTM": "#17406b"}
 LINES = {"RNN": "--", "LSTM": "-"}
 MARKERS = {"RNN": "o", "LSTM": "s"}
-HATCHES = {"RNN": "///", "LSTM": ""}
 PALETTE = [COLORS["LSTM"], COLORS["RNN"], "#3b8c6e", "#8a5a9e", "#7f7f7f"]
 SVG_LIMIT = 300_000  # bytes; a figure that would be larger is shown as a PNG picture of DPI dots per inch
 DPI = 200
