@@ -13,7 +13,9 @@ from lab.config import Config, LanguageConfig
 LSTM = dict(MODEL_BASE="LSTM")
 LARGE = LSTM | dict(HIDDEN_DIM=256, N_EPOCHS=5)
 POOLED = LARGE | dict(POOLING="concat", HEAD_DROPOUT=0.5, BATCH_SIZE=64, LR_DECAY=True)
+ADVERSARIAL = POOLED | dict(ADVERSARIAL=1.2)
 LANGUAGE = LSTM | dict(HIDDEN_DIM=256, MAX_TOKENS=60_000_000)
+BOTH = dict(BIDIRECTIONAL=True)
 
 
 class Step(NamedTuple):
@@ -28,7 +30,8 @@ STEPS = (
     Step(LSTM, LSTM),
     Step(LARGE, LANGUAGE),
     Step(POOLED, LANGUAGE),
-    Step(POOLED | dict(ADVERSARIAL=1.2), LANGUAGE),
+    Step(ADVERSARIAL, LANGUAGE),
+    Step(ADVERSARIAL | BOTH, LANGUAGE | BOTH),
 )
 
 
