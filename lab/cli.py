@@ -199,7 +199,7 @@ def everything(dataset, data_dir, workers, fresh, **cover):
 @click.option("--seed", default=2077, show_default=True, help="随机种子。")
 @click.option("--steps", is_flag=True, help="也训练中间的各步，用来比较每一步的增益。")
 def best(dataset, data_dir, seed, steps):
-    """训练最强的分类器：先训练语言模型，再以它初始化分类器，作对抗训练；中断后可继续。"""
+    """训练最强的分类器：先训练双向语言模型，再以它初始化分类器，作对抗训练；中断后可继续。"""
     options.use_data_dir(data_dir)
 
     from lab import experiment, recipes

@@ -141,7 +141,8 @@ def settings() -> str:
     text += f"，对抗训练取$\\varepsilon={config.ADVERSARIAL:g}$"
     if config.VIRTUAL:
         text += f"，虚拟对抗训练取$\\varepsilon={config.VIRTUAL:g}$"
-    return f"{text}；语言模型也是{language.HIDDEN_DIM}维，训练时共处理{language.MAX_TOKENS / 1e7:g}千万个词元。"
+    each = "每个方向" if language.BIDIRECTIONAL else "共"
+    return f"{text}；语言模型也是{language.HIDDEN_DIM}维，训练时{each}处理{language.MAX_TOKENS / 1e7:g}千万个词元。"
 
 
 def together(results: list[dict]) -> str:
