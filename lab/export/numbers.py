@@ -117,6 +117,7 @@ def cite(tree: dict) -> dict:
     meta = tree["meta"] | {"link-citations": {"t": "MetaBool", "c": True}}
     options = ("--citeproc", "--bibliography", str(BIBLIOGRAPHY), "--csl", str(STYLE))
     cited = json.loads(pandoc(json.dumps(tree | dict(blocks=blocks, meta=meta)), "json", "json", *options))
+    cited["meta"] = tree["meta"]  # pandoc's has the paths of this machine, which a Word file would show
     return rewrite(cited, lambda each: each["c"][1] if each["t"] == "Cite" else [each])
 
 

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from lab.export.tools import run_pandoc
+from lab.files import PROJECT
 
 FORMULA = r"$$\boldsymbol{h}_t=\phi(\boldsymbol{U}\boldsymbol{h}_{t-1})$$"
 PROSE = f'# 报告\n\n## 摘要\n\n内容\n\n## 原理\n\n见[式](#elman)、[图](#dots)与文献[@elman1990]，$x<1$。\n\n<a id="elman"></a>\n{FORMULA}'
@@ -55,8 +56,9 @@ def word():
     return content
 
 
-def test_nothing_in_it_tells_when_it_was_made(word):
+def test_nothing_in_it_tells_when_or_where_it_was_made(word):
     archive = zipfile.ZipFile(io.BytesIO(word))
+    assert not [part for part in archive.namelist() if str(PROJECT).encode() in archive.read(part)]
     assert {part.date_time for part in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     facts = archive.read("docProps/core.xml").decode()
     assert "张三" in facts
