@@ -29,14 +29,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-LONG = ("test_browser", "test_grid", "test_cluster", "test_notebooks", "test_bench")  # a minute and more each
-
-
-def pytest_collection_modifyitems(items):
-    """The longest files first: the last one would keep a single process busy."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
-
-
 GOOD = "good great lovely brilliant moving".split()
 BAD = "bad awful boring dull terrible".split()
 PLAIN = "the film is a story of two people in town and it was shot there".split()
