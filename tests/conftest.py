@@ -12,8 +12,8 @@ import pytest
 
 from lab import files
 
-# Small tests gain nothing from threads, and several kernels at once would fight for the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Small tests gain nothing from threads, and several kernels at once would fight for the cores; tests/engine has two.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Corpora made for a test are not all of aclImdb.
 os.environ["LAB_SMALL"] = "1"
@@ -40,6 +40,17 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LAB_DATA", raising=False)
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def two_threads():
+    """Two threads, as what the recurrence and the optimizer share among them needs."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def write_corpus(folder: Path, per_class: int = 20, seed: int = 0) -> Path:

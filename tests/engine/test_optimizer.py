@@ -6,6 +6,8 @@ from torch import nn
 
 from lab.engine.optimizer import BLOCK, Adam
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 
 def parameters(seed=0):
     """Shapes below, at and above a block; the large ones have mostly zero gradients."""

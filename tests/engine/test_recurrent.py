@@ -14,6 +14,8 @@ from torch import nn
 
 from lab.engine import kernels, recurrent
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")),
