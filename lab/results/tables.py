@@ -220,7 +220,7 @@ def data_table(summary: dict) -> pd.DataFrame:
             "词元数": f"{summary['tokens'][part]:,}",
             "未知词元": f"{summary['unknown_tokens'][part] / summary['tokens'][part]:.2%}",
             "长度中位数": summary["length_quantiles"][part][2],
-            "最长": summary["length_quantiles"][part][5],
+            "最长": f"{summary['length_quantiles'][part][5]:,}",
         }
         for part, name in PART_NAMES.items()
     ]
