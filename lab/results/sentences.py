@@ -239,7 +239,7 @@ def ranking(found: dict[str, list[dict]]) -> str:
     if len(means) < 2:
         return ""
     shown = "；".join(f"{name} {mean:.2%}" for mean, name in means)
-    return f"1层单向的循环网络与线性模型按测试准确率由低到高为：{shown}。相邻两项的差异未必显著。"
+    return f"1层的循环网络与线性模型按测试准确率由低到高为：{shown}。相邻两项的差异未必显著。"
 
 
 def effort(results: list[dict], spoken: list[dict]) -> str:

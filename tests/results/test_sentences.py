@@ -73,7 +73,7 @@ def test_kinds_are_ranked_by_what_they_reached():
     found = {"甲": [run(0.9), run(0.8)], "乙": [run(0.7)], "丙": []}
     assert (
         sentences.ranking(found)
-        == "1层单向的循环网络与线性模型按测试准确率由低到高为：乙 70.00%；甲 85.00%。相邻两项的差异未必显著。"
+        == "1层的循环网络与线性模型按测试准确率由低到高为：乙 70.00%；甲 85.00%。相邻两项的差异未必显著。"
     )
     assert sentences.ranking({"甲": [run(0.9)], "丙": []}) == ""
 
