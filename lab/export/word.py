@@ -197,11 +197,9 @@ def undated(content: bytes) -> bytes:
     written = io.BytesIO()
     with ZipFile(io.BytesIO(content)) as old, ZipFile(written, "w") as new:
         for name in old.namelist():
-            part = (
-                re.sub(rb"<(dcterms:\w+) .*?</\1>", b"", old.read(name))
-                if name == "docProps/core.xml"
-                else old.read(name)
-            )
+            part = old.read(name)
+            if name == "docProps/core.xml":
+                part = re.sub(rb"<(dcterms:\w+) .*?</\1>", b"", part)
             new.writestr(ZipInfo(name), part, ZIP_DEFLATED)
     return written.getvalue()
 

@@ -93,8 +93,9 @@ def standing(results: list[dict]) -> str:
 def sentence(results: list[dict]) -> str:
     """Which models predict best, all of the same seeds: those of which most models have run; empty without a network."""
     groups: list[tuple[int, dict[str, float]]] = []  # of each text: seed, model -> perplexity
-    read = {run["history"][-1]["tokens"] for _, runs in on_the_same_text(results) for run in runs}
+    read: set[int] = set()  # tokens
     for counted, runs in on_the_same_text(results):
+        read |= {result["history"][-1]["tokens"] for result in runs}
         found = {"三元语法模型": counted["trigram"]["perplexity"]}
         found |= {network_name(result["config"]): result["valid"]["perplexity"] for result in runs}
         groups.append((_seed(counted), found))
