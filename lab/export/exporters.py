@@ -1,7 +1,7 @@
 """The report's three nbconvert exporters: one HTML file that loads nothing, one PDF without TeX, one Word file.
 
 The way of a notebook: ``pieces`` (cells and outputs as clean HTML and listings) -> ``document`` (one pandoc tree:
-title, numbered captions, pictures) -> ``pandoc`` -> HTML or Word, or Typst -> ``typeset`` -> PDF.
+title, numbered captions, pictures), the same for all three -> ``pandoc`` -> HTML or Word, or Typst -> ``typeset`` -> PDF.
 
 ``nb.metadata["lab"]`` may hold the cover: ``title``, ``course``, ``author``, ``student_id``, ``date``, ``notice``; without
 a title it is the first heading of level 1, else the notebook's name.
@@ -32,7 +32,6 @@ from lab.export.markup import from_markdown
 from lab.export.nodes import elements, plain_text, text
 from lab.export.numbers import cite
 from lab.export.outputs import attached, output_text, printable, raw_cell
-from lab.export.pictures import PICTURES
 from lab.export.tex import share_macros
 from lab.export.tools import TEMPLATES, by_font, font_face, pandoc, run_pandoc, typeset
 from lab.export.tree import document
@@ -40,7 +39,6 @@ from lab.export.tree import document
 NO_CELL = {"remove-cell", "parameters", "injected-parameters"}
 NO_INPUT = {"remove-input", "hide-input"}
 NO_OUTPUT = {"remove-output", "hide-output"}
-WORD_PICTURES = dict(sorted(PICTURES.items(), key=lambda each: each[1] == "svg"))  # older versions show no SVG
 HTML_LIMIT = 3_000_000  # bytes; a larger page is still written, with a warning
 
 
@@ -49,8 +47,6 @@ class LabExporter(TemplateExporter):
 
     Of ``TemplateExporter`` only the options are used, which nbconvert's command sets under its name.
     """
-
-    pictures = PICTURES  # MIME types that are shown, best first
 
     @property
     def default_config(self):
@@ -70,24 +66,29 @@ class LabExporter(TemplateExporter):
     def from_notebook_node(self, nb, resources=None, **kw):
         """Return the finished file's content and the resources; raises ``LabError``."""
         with one_line():
-            nb = copy.deepcopy(nb)
-            for number, cell in enumerate(nb.cells, 1):  # before nbconvert takes any away
-                cell.metadata["cell"] = number
-            try:
-                nb, resources = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
-            except nbformat.ValidationError as error:
-                raise broken(resources, error) from error
-            parts, kept, media = self.pieces(nb)
-            folder = Path(resources["metadata"].get("path") or ".")
-            cover = nb.metadata.get("lab")
-            tree, warnings = document(parts, kept, media, dict(cover) if isinstance(cover, dict) else {}, folder)
-            tree["meta"].setdefault("title", text(resources["metadata"].get("name", "")))
-            shown = plain_text(tree) + "".join(code["c"][1] for code in elements(tree, "CodeBlock"))
-            for char in sorted(by_font(shown).get(None, ())):
-                warnings.append(f"字符{char}（U+{ord(char):04X}）没有字形，会显示为空框：请换一个字符。")
-            for warning in warnings:
-                self.log.warning(warning)
+            tree, media, resources = self.read(nb, resources, **kw)
             return self.write(tree, media), resources
+
+    def read(self, nb, resources=None, **kw) -> tuple[dict, dict[str, bytes], dict]:
+        """The notebook as pandoc's tree, its pictures by name, and nbconvert's resources; for ``write`` of any kind."""
+        nb = copy.deepcopy(nb)
+        for number, cell in enumerate(nb.cells, 1):  # before nbconvert takes any away
+            cell.metadata["cell"] = number
+        try:
+            nb, resources = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
+        except nbformat.ValidationError as error:
+            raise broken(resources, error) from error
+        parts, kept, media = self.pieces(nb)
+        folder = Path(resources["metadata"].get("path") or ".")
+        cover = nb.metadata.get("lab")
+        tree, warnings = document(parts, kept, media, dict(cover) if isinstance(cover, dict) else {}, folder)
+        tree["meta"].setdefault("title", text(resources["metadata"].get("name", "")))
+        shown = plain_text(tree) + "".join(code["c"][1] for code in elements(tree, "CodeBlock"))
+        for char in sorted(by_font(shown).get(None, ())):
+            warnings.append(f"字符{char}（U+{ord(char):04X}）没有字形，会显示为空框：请换一个字符。")
+        for warning in warnings:
+            self.log.warning(warning)
+        return tree, media, resources
 
     def convert(self, tree: dict, target: str, *options: str) -> str:
         """Write the tree through pandoc."""
@@ -134,7 +135,7 @@ class LabExporter(TemplateExporter):
                     if caption:
                         add(caption["kind"], "html", from_markdown(caption["caption"], kept), caption["label"])
                         continue
-                    shown = output_text(output, media, kept, self.pictures)
+                    shown = output_text(output, media, kept)
                 except (binascii.Error, KeyError, TypeError, AttributeError):
                     raise LabError(f"第{number}个单元格有一个输出损坏，不能读取：请重新运行这个单元格。") from None
                 if shown:
@@ -191,7 +192,6 @@ class LabDocxExporter(LabExporter):
 
     export_from_notebook = "实验报告Word"
     output_mimetype = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-    pictures = WORD_PICTURES
 
     def _file_extension_default(self):
         return ".docx"

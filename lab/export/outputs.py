@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from nbconvert.filters import strip_ansi
 
 from lab.export.markup import MARKER, OPENING_HTML, cut_formulas, from_html, from_markdown
+from lab.export.pictures import PICTURES
 
 # Outputs that live in JupyterLab only, by a part of their MIME type.
 LIVE = {
@@ -40,8 +41,8 @@ def raw_cell(cell, kept: list) -> tuple[str, str] | None:
     return ("verbatim", printable(cell.source)) if form == "text/plain" else None
 
 
-def output_text(output, media: dict[str, bytes], kept: list, pictures: dict[str, str]) -> tuple[str, str] | None:
-    """Return ``(format, text)`` of an output's best static form and put its picture into ``media``.
+def output_text(output, media: dict[str, bytes], kept: list) -> tuple[str, str] | None:
+    """Return ``(format, text)`` of an output's best static form and put its picture, in all its forms, into ``media``.
 
     What only JupyterLab can show is named. None is for progress bars and what is empty in JupyterLab too.
     """
@@ -56,15 +57,16 @@ def output_text(output, media: dict[str, bytes], kept: list, pictures: dict[str,
     live = [(mime, kind) for mime in data for part, kind in LIVE.items() if part in mime]
     if content := joined(data.get("text/markdown", "")).strip():
         return "html", from_markdown(content, kept)
-    for mime, suffix in pictures.items():
-        if mime in data:
-            name = f"picture-{len(media) + 1}.{suffix}"
+    if forms := {mime: suffix for mime, suffix in PICTURES.items() if mime in data}:
+        name = f"picture-{len(media) + 1}"
+        for mime, suffix in forms.items():
             content = joined(data[mime])
-            media[name] = content.encode() if suffix == "svg" else base64.b64decode(content)
-            facts = output.metadata.get("image/png", {}) | output.metadata.get(mime, {})
-            wanted = {"width": facts.get("width"), "alt": facts.get("alt")}
-            marks = "".join(f' {key}="{escape(str(value))}"' for key, value in wanted.items() if value)
-            return "html", f'<img src="{name}"{marks}>'
+            media[f"{name}.{suffix}"] = content.encode() if suffix == "svg" else base64.b64decode(content)
+        mime, suffix = next(iter(forms.items()))
+        facts = output.metadata.get("image/png", {}) | output.metadata.get(mime, {})
+        wanted = {"width": facts.get("width"), "alt": facts.get("alt")}
+        marks = "".join(f' {key}="{escape(str(value))}"' for key, value in wanted.items() if value)
+        return "html", f'<img src="{name}.{suffix}"{marks}>'
     if source := joined(data.get("text/html", "")):
         page, seen = from_html(source, kept)
         if seen:

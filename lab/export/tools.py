@@ -126,7 +126,7 @@ def font_face(page: str) -> str:
     from fontTools import subset
 
     faces = []
-    for file, chars in by_font("".join({char for char in page if ord(char) > 127})).items():
+    for file, chars in by_font("".join(char for char in set(page) if ord(char) > 127)).items():
         if file is None:
             continue
         options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True)

@@ -16,6 +16,7 @@ from docx.shared import Cm, Pt, RGBColor
 
 from lab.export.layout import abstract_place, color_of, fit_tables, inline_pictures, raw
 from lab.export.nodes import elements, plain_text, rewrite, string, table_rows, text
+from lab.export.pictures import PICTURES, check_picture
 from lab.export.tools import run_pandoc
 
 SERIF, SANS, MONO = ("Times New Roman", "宋体"), ("Arial", "黑体"), ("Consolas", "宋体")  # of Latin and of 汉字
@@ -46,6 +47,8 @@ CONTENTS = r'TOC \o "1-2" \h \z \u'  # Word's instruction: headings of two level
 
 def for_word(tree: dict, media: dict[str, bytes]) -> None:
     """Make the tree that pandoc writes as a Word file."""
+    for image in elements(tree, "Image"):
+        image["c"][2][0] = pixels(image["c"][2][0], media, image["cell"])
     inline_pictures(tree, media)
     fit_tables(tree, LINE_WIDTH, always=True)
     for each in elements(tree, "Figure", "Table"):
@@ -62,6 +65,14 @@ def for_word(tree: dict, media: dict[str, bytes]) -> None:
     tree["meta"] |= {
         name: text(value) for name, value in {"subtitle": meta.get("course"), "author": who}.items() if value
     }
+
+
+def pixels(name: str, media: dict[str, bytes], cell: int) -> str:
+    """The same picture in pixels where there is one: older versions of Word show no SVG."""
+    forms = [name.removesuffix("svg") + suffix for suffix in PICTURES.values() if name.endswith(".svg")]
+    found = next((form for form in forms if form in media and form != name), name)
+    check_picture(found, media[found], cell)
+    return found
 
 
 def styled(name: str, content: list[dict]) -> dict:

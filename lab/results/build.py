@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def build(dataset: str, **given: str | None) -> list[Path]:
             notice=sample.NOTICE if dataset == "sample" else "",
         )
         nbformat.write(notebook, executed)
-        contents = pool.map(lambda exporter: exporter().from_notebook_node(notebook)[0], exporters.result())
+        exporters = [exporter() for exporter in exporters.result()]
+        tree, media, _ = exporters[0].read(notebook)  # once for all
+        trees = [json.loads(json.dumps(tree)) for _ in exporters]  # each changes its own
+        contents = pool.map(lambda exporter, own: exporter.write(own, media), exporters, trees)
         written = []
         for kind, content in zip(KINDS, contents, strict=True):
             path = report_dir(dataset) / f"report.{kind}"
