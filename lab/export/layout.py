@@ -8,9 +8,8 @@ import re
 
 from PIL import ImageColor
 
-from lab.export.nodes import elements, is_displayed, is_wide, plain_text, rewrite, string, table_rows
+from lab.export.nodes import elements, is_displayed, is_wide, plain_text, rewrite, table_rows
 from lab.export.pictures import PICTURES
-from lab.export.tools import pandoc
 
 PAGE_WIDTH = 46.0  # em of a table's text, across the web page
 LINE_WIDTH = 50.0  # em of a table's text, across the printed page
@@ -61,35 +60,11 @@ def page_box(element: dict) -> list[dict]:
 
 def inline_pictures(tree: dict, media: dict[str, bytes]) -> None:
     """Put every picture into its address."""
-    name_pictures(tree)
     mimes = {suffix: mime for mime, suffix in PICTURES.items()}
     for image in elements(tree, "Image"):
         name = image["c"][2][0]
         content = base64.b64encode(media[name]).decode()
         image["c"][2][0] = f"data:{mimes[name.rsplit('.', 1)[1]]};base64,{content}"
-
-
-def name_pictures(tree: dict) -> None:
-    """Where a figure's picture has no alternative text, its caption serves."""
-    nameless = [
-        each for each in elements(tree, "Figure") if not all(i["c"][1] for i in elements(each["c"][2], "Image"))
-    ]
-    captions = spoken([figure["c"][1][1] for figure in nameless], tree["pandoc-api-version"])
-    for figure, words in zip(nameless, captions, strict=True):
-        for image in elements(figure["c"][2], "Image"):
-            image["c"][1] = image["c"][1] or [string(words)]
-
-
-def spoken(captions: list[list], version: list[int]) -> list[str]:
-    """Captions in words, their formulas in signs rather than TeX."""
-    if not captions:
-        return []
-    lines = [
-        {"t": "Para", "c": [string(f"{at}:"), *(each for block in caption for each in block["c"])]}
-        for at, caption in enumerate(captions)
-    ]
-    shown = pandoc(json.dumps({"pandoc-api-version": version, "meta": {}, "blocks": lines}), "json", "plain")
-    return [re.sub(r"^\d+:|[\u2006_*]", "", line) for line in shown.strip().split("\n\n")]
 
 
 def wrap_blocks(tree: dict) -> None:
@@ -191,7 +166,6 @@ def abstract_place(tree: dict) -> tuple[int, int] | None:
 
 def print_pictures(tree: dict) -> None:
     """Write the pictures of figures with their alternative text, which pandoc leaves out there."""
-    name_pictures(tree)
     for figure in elements(tree, "Figure"):
         for image in elements(figure["c"][2], "Image"):
             words = json.dumps(plain_text(image["c"][1]), ensure_ascii=False)

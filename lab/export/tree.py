@@ -56,6 +56,7 @@ def document(parts: list[dict], kept: list, media: dict[str, bytes], cover: dict
     number(tree, numbered)
     warnings = resolve_links(tree)
     tidy_spaces(tree)
+    name_pictures(tree)
     return tree, warnings
 
 
@@ -235,3 +236,26 @@ def tidy_spaces(tree: dict) -> None:
                 one["c"] += "\u2006"
             if one["t"] == "Math" and two["t"] == "Str" and unicodedata.category(two["c"][:1] or " ") == "Lo":
                 two["c"] = "\u2006" + two["c"]
+
+
+def name_pictures(tree: dict) -> None:
+    """Where a figure's picture has no alternative text, its caption serves."""
+    nameless = [
+        each for each in elements(tree, "Figure") if not all(i["c"][1] for i in elements(each["c"][2], "Image"))
+    ]
+    captions = spoken([figure["c"][1][1] for figure in nameless], tree["pandoc-api-version"])
+    for figure, words in zip(nameless, captions, strict=True):
+        for image in elements(figure["c"][2], "Image"):
+            image["c"][1] = image["c"][1] or [string(words)]
+
+
+def spoken(captions: list[list], version: list[int]) -> list[str]:
+    """Captions in words, their formulas in signs rather than TeX."""
+    if not captions:
+        return []
+    lines = [
+        {"t": "Para", "c": [string(f"{at}:"), *(each for block in caption for each in block["c"])]}
+        for at, caption in enumerate(captions)
+    ]
+    shown = pandoc(json.dumps({"pandoc-api-version": version, "meta": {}, "blocks": lines}), "json", "plain")
+    return [re.sub(r"^\d+:|[\u2006_*]", "", line) for line in shown.strip().split("\n\n")]
