@@ -10,7 +10,7 @@ import torch
 from lab.data.reviews import Batch
 from lab.engine import process
 
-ROOM = 2**24  # numbers (inputs and gates of all layers) of a part: under 1 GB with all that autograd keeps
+ROOM = 2**25  # numbers (inputs and gates of all layers) of a part: about 1 GB with all that autograd keeps
 TRIM = 32  # batches after which freed memory goes back to the system
 _batches = itertools.count(1)
 

@@ -4,13 +4,14 @@ On CUDA this is cuDNN's packed path. On a CPU the packed path of ``torch.nn`` le
 the square of the length (pytorch/pytorch#149194), so that path is not taken there:
 
 - The tokens stand in the order of a ``PackedSequence``: reviews that are finished leave the batch, no padding is read.
-- Reviews of like length form strips, which threads go through side by side. The products of inputs and weights are
-  torch's, for some steps at once; the steps themselves are compiled: ``lab.engine.kernels``.
+- Reviews of like length form strips; threads go through them, and both directions, side by side. The products of
+  inputs and weights are torch's, for some steps at once; the steps themselves are compiled: ``lab.engine.kernels``.
 - The reverse direction reads each review mirrored within its own length.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from lab.engine import process
 
 MODES = ("RNN_TANH", "RNN_RELU", "LSTM")
 CHUNK = 1024  # rows that a thread works on at a time: their gates fit into its cache
-STRIP = 32  # most reviews that go through the steps together, on one thread
+STRIP = 32  # most reviews, times directions, that go through the steps together on one thread
 
 
 def run(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state=None, embedding=None, final_only=False):
@@ -88,7 +89,7 @@ def layers(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state, embed
     """The last layer's states as rows (N, D*H), the layout that tells whose they are, and the final states."""
     process.tune()
     B, L, D, H = x.shape[1], rnn.num_layers, 2 if rnn.bidirectional else 1, rnn.hidden_size
-    layout = lay_out(lengths)
+    layout = lay_out(lengths, D)
     y = x.flatten(0, 1).index_select(0, layout.places)
     y = y if embedding is None else embedding(y)  # (N, I)
     if state is None:
@@ -101,14 +102,15 @@ def layers(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor, state, embed
     for layer in range(L):
         if layer and rnn.dropout:
             y = F.dropout(y, rnn.dropout, rnn.training)
-        directions = []
+        sides = []
         for k in range(layer * D, layer * D + D):
             rows = y if k == layer * D else y.index_select(0, layout.mirror)
             W, U, *biases = rnn.all_weights[k]
-            b = sum(biases) if biases else W.new_zeros(len(W))
-            output, *final = Pass.apply(rnn.mode, layout, rows, W, U, b, *(s[k] for s in initial))
-            directions.append(output if k == layer * D else output.index_select(0, layout.mirror))
-            finals.append(final)
+            sides.append((rows, W, U, sum(biases) if biases else W.new_zeros(len(W)), *(s[k] for s in initial)))
+        results = Pass.apply(rnn.mode, layout, D, *itertools.chain(*sides))
+        outputs, last = results[:D], results[D:]
+        finals += [last[k::D] for k in range(D)]
+        directions = [output if k == 0 else output.index_select(0, layout.mirror) for k, output in enumerate(outputs)]
         y = torch.cat(directions, 1) if D == 2 else directions[0]  # (N, D*H)
     back = torch.argsort(layout.order)
     final = tuple(torch.stack(s).index_select(1, back) for s in zip(*finals, strict=True))
@@ -140,12 +142,12 @@ class Layout(NamedTuple):
     strips: list[Strip]
 
 
-def lay_out(lengths: torch.Tensor) -> Layout:
-    """The layout of a batch of reviews of these ``lengths`` (B,)."""
+def lay_out(lengths: torch.Tensor, D: int) -> Layout:
+    """The layout of a batch of reviews of these ``lengths`` (B,), for ``D`` directions."""
     lengths, order = (a.numpy() for a in torch.sort(lengths.cpu(), descending=True, stable=True))
     B, n, places, mirrors, ends, strips = len(lengths), 0, [], [], [], []
-    n_threads = torch.get_num_threads()
-    width = math.ceil(B / (math.ceil(B / STRIP / n_threads) * n_threads))  # as many strips for each thread
+    n_threads = math.ceil(torch.get_num_threads() / D)  # for a direction
+    width = math.ceil(B / (math.ceil(B / (STRIP * D) / n_threads) * n_threads))  # as many strips for each thread
     for first in range(0, B, width):
         columns = slice(first, min(first + width, B))
         own = lengths[columns]
@@ -174,74 +176,110 @@ def cut(starts: np.ndarray, sizes: np.ndarray) -> list[Chunk]:
 
 
 class Pass(torch.autograd.Function):
-    """One layer and direction: x (N, I) and initial states (B, H) -> outputs (N, H) and final states (B, H).
+    """A layer: x (N, I), W, U, b and initial states (B, H) of each direction -> outputs (N, H) and final states (B, H).
 
-    The products with W and those that give the weights' gradients are torch's, a chunk at a time; what has to go step by
-    step is in ``lab.engine.kernels``.
+    Directions and strips go side by side. The outputs of all directions come first, then each kind of final state.
     """
 
     @staticmethod
-    def forward(ctx, mode, layout, x, W, U, b, *initial):
-        from lab.engine import kernels  # Numba takes a second to load: not where cuDNN does the work
-
-        states = [x.new_empty(len(x), len(U[0])) for _ in initial]  # h and, of an LSTM, c: (N, H)
-        z = x.new_empty(len(x), len(W)) if mode == "LSTM" else states[0]  # (N, G*H)
-        Wt, weights, past, now, gates = W.t(), arrays(U.t(), b), arrays(*initial), arrays(*states), z.numpy()
-
-        def pass_strip(strip: Strip) -> None:
-            for chunk in strip.chunks:
-                torch.mm(x[chunk.rows], Wt, out=z[chunk.rows])
-                before = states_before(strip, chunk, past, now)
-                if mode == "LSTM":
-                    results = [a[chunk.rows] for a in now]
-                    kernels.lstm_forward(gates[chunk.rows], *weights, chunk.sizes, *before, *results)
-                else:
-                    kernels.rnn_forward(gates[chunk.rows], *weights, chunk.sizes, *before, mode == "RNN_RELU")
-
-        map_strips(pass_strip, layout.strips)
-        ctx.mode, ctx.layout = mode, layout
+    def forward(ctx, mode, layout, D, *tensors):
+        ways = [forward_way(mode, *side) for side in parted(tensors, D)]
+        map_strips([work for *_, work in ways], layout.strips)
+        ctx.mode, ctx.layout, ctx.D = mode, layout, D
         ctx.set_materialize_grads(False)  # nobody reads the outputs of the last layer: no zeros for them
-        ctx.save_for_backward(x, W, U, z, *initial, *states)
-        return states[0], *(s.index_select(0, layout.ends) for s in states)
+        ctx.save_for_backward(*tensors, *(kept for z, states, _ in ways for kept in (z, *states)))
+        ends = [[s.index_select(0, layout.ends) for s in states] for _, states, _ in ways]
+        return *(states[0] for _, states, _ in ways), *itertools.chain(*zip(*ends, strict=True))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy, *dfinal):
-        from lab.engine import kernels
+    def backward(ctx, *changes):
+        D, n = ctx.D, len(changes) // ctx.D - 1  # n: kinds of state
+        given, kept = parted(ctx.saved_tensors[: D * (4 + n)], D), parted(ctx.saved_tensors[D * (4 + n) :], D)
+        ways = [
+            backward_way(ctx.mode, *given[k], *kept[k], dy=changes[k], dfinal=changes[D + k :: D]) for k in range(D)
+        ]
+        totals = map_strips([work for *_, work in ways], ctx.layout.strips)
+        result = [None, None, None]
+        for (x, _, U, *_), (dx, dinitial, _), parts in zip(given, ways, totals, strict=True):
+            total, E, H = sum(parts), x.shape[1], U.shape[1]  # (E + H + 1 or more, G*H)
+            result += [dx, total[:E].t(), total[E : E + H].t(), total[E + H].clone(), *dinitial]
+        return tuple(result)
 
-        x, W, U, z, *saved = ctx.saved_tensors
-        initial, states = saved[: len(dfinal)], saved[len(dfinal) :]
-        dx, dinitial = torch.empty_like(x), [torch.zeros_like(s) for s in initial]
-        for gradient, final in zip(dinitial, dfinal, strict=True):
-            if final is not None:
-                gradient.copy_(final)
-        inputs, weights, gates, past, now = *arrays(x, U, z), arrays(*initial), arrays(*states)
-        outputs, changes, (E, H) = None if dy is None else arrays(dy)[0], arrays(*dinitial), (x.shape[1], U.shape[1])
 
-        def pass_strip(strip: Strip) -> torch.Tensor:
-            most = max(chunk.rows.stop - chunk.rows.start for chunk in strip.chunks)
-            all_dz, factors = W.new_empty(most, len(W)), W.new_zeros(most, (E + H + 8) // 8 * 8)
-            factors[:, E + H] = 1  # the column of ones gives the gradient of b; zeros pad the width to a multiple of 8
-            total = W.new_zeros(factors.shape[1], len(W))
-            for chunk in reversed(strip.chunks):
-                rows, size = chunk.rows, chunk.rows.stop - chunk.rows.start
-                dz, v = all_dz[:size], factors[:size]
-                before = states_before(strip, chunk, past, now)
-                result = [a[rows] for a in now]
-                dy_ = None if dy is None else outputs[rows]
-                change = [a[strip.columns] for a in changes]
-                rest = (dy_, *change, dz.numpy(), v.numpy())
-                if ctx.mode == "LSTM":
-                    kernels.lstm_backward(inputs[rows], weights, chunk.sizes, *before, *result, gates[rows], *rest)
-                else:
-                    relu = ctx.mode == "RNN_RELU"
-                    kernels.rnn_backward(inputs[rows], weights, chunk.sizes, *before, *result, relu, *rest)
-                torch.mm(dz, W, out=dx[rows])
-                total.addmm_(v.t(), dz)
-            return total
+# One direction. The products with W and those that give the weights' gradients are torch's, a chunk at a time; what has
+# to go step by step is in ``lab.engine.kernels``.
 
-        total = sum(map_strips(pass_strip, ctx.layout.strips))  # (E + H + 1 or more, G*H)
-        return None, None, dx, total[:E].t(), total[E : E + H].t(), total[E + H].clone(), *dinitial
+
+def forward_way(mode: str, x, W, U, b, *initial):
+    """Room for what LSTM's gates (else the states) and the states will be, and the work on a strip that computes them."""
+    states = [x.new_empty(len(x), len(U[0])) for _ in initial]  # h and, of an LSTM, c: (N, H)
+    z = x.new_empty(len(x), len(W)) if mode == "LSTM" else states[0]  # (N, G*H)
+    Wt, weights, past, now, gates = W.t(), arrays(U.t(), b), arrays(*initial), arrays(*states), z.numpy()
+
+    def pass_strip(strip: Strip) -> None:
+        for chunk in strip.chunks:
+            torch.mm(x[chunk.rows], Wt, out=z[chunk.rows])
+            before = states_before(strip, chunk, past, now)
+            if mode == "LSTM":
+                results = [a[chunk.rows] for a in now]
+                kernels().lstm_forward(gates[chunk.rows], *weights, chunk.sizes, *before, *results)
+            else:
+                kernels().rnn_forward(gates[chunk.rows], *weights, chunk.sizes, *before, mode == "RNN_RELU")
+
+    return z, states, pass_strip
+
+
+def backward_way(mode: str, x, W, U, b, *kept, dy, dfinal):
+    """Room for the gradients of x and the initial states, and the work on a strip.
+
+    ``kept``: initial states, z and states of ``forward_way``. The work's result is the strip's part of the weights' gradients.
+    """
+    n = len(dfinal)
+    initial, z, states = kept[:n], kept[n], kept[n + 1 :]
+    dx, dinitial = torch.empty_like(x), [torch.zeros_like(s) for s in initial]
+    for gradient, final in zip(dinitial, dfinal, strict=True):
+        if final is not None:
+            gradient.copy_(final)
+    inputs, weights, gates, past, now = *arrays(x, U, z), arrays(*initial), arrays(*states)
+    outputs, changes, (E, H) = None if dy is None else arrays(dy)[0], arrays(*dinitial), (x.shape[1], U.shape[1])
+
+    def pass_strip(strip: Strip) -> torch.Tensor:
+        most = max(chunk.rows.stop - chunk.rows.start for chunk in strip.chunks)
+        all_dz, factors = W.new_empty(most, len(W)), W.new_zeros(most, (E + H + 8) // 8 * 8)
+        factors[:, E + H] = 1  # the column of ones gives the gradient of b; zeros pad the width to a multiple of 8
+        total = W.new_zeros(factors.shape[1], len(W))
+        for chunk in reversed(strip.chunks):
+            rows, size = chunk.rows, chunk.rows.stop - chunk.rows.start
+            dz, v = all_dz[:size], factors[:size]
+            before = states_before(strip, chunk, past, now)
+            result = [a[rows] for a in now]
+            dy_ = None if dy is None else outputs[rows]
+            change = [a[strip.columns] for a in changes]
+            rest = (dy_, *change, dz.numpy(), v.numpy())
+            if mode == "LSTM":
+                kernels().lstm_backward(inputs[rows], weights, chunk.sizes, *before, *result, gates[rows], *rest)
+            else:
+                relu = mode == "RNN_RELU"
+                kernels().rnn_backward(inputs[rows], weights, chunk.sizes, *before, *result, relu, *rest)
+            torch.mm(dz, W, out=dx[rows])
+            total.addmm_(v.t(), dz)
+        return total
+
+    return dx, dinitial, pass_strip
+
+
+def kernels():
+    """``lab.engine.kernels``; Numba takes a second to load: not where cuDNN does the work."""
+    from lab.engine import kernels
+
+    return kernels
+
+
+def parted(tensors: tuple, D: int) -> list[tuple]:
+    """The tensors in ``D`` parts of the same number."""
+    n = len(tensors) // D
+    return [tensors[k * n : k * n + n] for k in range(D)]
 
 
 def states_before(strip: Strip, chunk: Chunk, initial: list[np.ndarray], states: list[np.ndarray]) -> list[np.ndarray]:
@@ -254,13 +292,16 @@ def arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
     return [t.detach().contiguous().numpy() for t in tensors]
 
 
-def map_strips(work: Callable, strips: list[Strip]) -> list:
-    """The results of ``work`` on each strip, by as many threads as torch uses."""
+def map_strips(works: list[Callable], strips: list[Strip]) -> list[list]:
+    """The results of each of ``works`` on each strip, by as many threads as torch uses."""
 
     inference, n = torch.is_inference_mode_enabled(), torch.get_num_threads()
 
-    def alone(strip: Strip):
+    def alone(work: Callable, strip: Strip):
         with torch.inference_mode(inference), torch.no_grad():  # both are settings of a thread
             return work(strip)
 
-    return list(map(alone, strips) if n == 1 or len(strips) == 1 else process.threads(n).map(alone, strips))
+    pairs = [(work, strip) for work in works for strip in strips]
+    side_by_side = n > 1 and len(pairs) > 1
+    results = iter((process.threads(n).map if side_by_side else map)(alone, *zip(*pairs, strict=True)))
+    return [list(itertools.islice(results, len(strips))) for _ in works]
