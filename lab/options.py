@@ -29,8 +29,9 @@ class LabGroup(click.Group):
             command = context.command_path if context else "lab"
             click.echo(f"错误：{_wrong(error)}可用的写法见uv run {command} --help。", err=True)
             sys.exit(2)
-        except click.Abort:
-            sys.exit(1)
+        except click.Abort:  # click's name for Ctrl-C while it still reads the call
+            click.echo(str(Stopped()), err=True)
+            sys.exit(130)
 
     def invoke(self, ctx):
         try:

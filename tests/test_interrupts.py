@@ -6,9 +6,13 @@ import contextlib
 import signal
 import time
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from lab import interrupts
+from lab.errors import Stopped
+from lab.options import LabGroup
 
 
 def swallow():
@@ -40,3 +44,17 @@ def test_one_that_is_heard_does_not_come_again(monkeypatch):
         swallow()
         interrupts.heard()
         time.sleep(0.5)
+
+
+def test_one_while_the_call_is_still_read_ends_like_any_other():
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    @click.group(cls=LabGroup, invoke_without_command=True)
+    @click.option("--seed", callback=interrupted)
+    def command(seed):
+        """Never reached."""
+
+    done = CliRunner().invoke(command, ["--seed", "1"])
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-1] == str(Stopped())

@@ -196,9 +196,7 @@ class Pass(torch.autograd.Function):
     def backward(ctx, *grads):
         D, n = ctx.D, len(grads) // ctx.D - 1  # n: kinds of state
         given, kept = parted(ctx.saved_tensors[: D * (4 + n)], D), parted(ctx.saved_tensors[D * (4 + n) :], D)
-        ways = [
-            backward_way(ctx.mode, *given[k], *kept[k], dy=grads[k], dfinal=grads[D + k :: D]) for k in range(D)
-        ]
+        ways = [backward_way(ctx.mode, *given[k], *kept[k], dy=grads[k], dfinal=grads[D + k :: D]) for k in range(D)]
         totals = map_strips([work for *_, work in ways], ctx.layout.strips)
         result = [None, None, None]
         for (x, _, U, *_), (dx, dinitial, _), parts in zip(given, ways, totals, strict=True):

@@ -113,7 +113,7 @@ def test_ctrl_c_ends_the_grid_with_its_kernels_and_the_next_start_goes_on(home):
         if said.splitlines()[-1].startswith("配置: 100%"):  # it had just finished
             continue
         # Python ends by the signal itself where it came while an imported module executed text (namedtuple).
-        assert running.returncode in (130, -signal.SIGINT)
+        assert running.returncode in (130, -signal.SIGINT), said
         assert said.splitlines()[-1] == "已停止；再次运行会从停下的地方继续。"
         assert not [process for process in everything if process.is_running()]
         stops += 1
