@@ -29,7 +29,7 @@ class LabGroup(click.Group):
             command = context.command_path if context else "lab"
             click.echo(f"错误：{_wrong(error)}可用的写法见uv run {command} --help。", err=True)
             sys.exit(2)
-        except click.Abort:  # click's name for Ctrl-C while it still reads the call
+        except click.Abort:  # click's name for Ctrl-C
             click.echo(str(Stopped()), err=True)
             sys.exit(130)
 
@@ -41,8 +41,7 @@ class LabGroup(click.Group):
             click.echo(f"错误：{error}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo(str(Stopped()), err=True)
-            sys.exit(130)
+            raise click.Abort from None
 
 
 def _wrong(error: click.ClickException) -> str:

@@ -211,6 +211,8 @@ class Pass(torch.autograd.Function):
 
 def forward_way(mode: str, x, W, U, b, *initial):
     """Room for what LSTM's gates (else the states) and the states will be, and the work on a strip that computes them."""
+    from lab.engine import kernels  # Numba takes a second to load: not where cuDNN does the work
+
     states = [x.new_empty(len(x), len(U[0])) for _ in initial]  # h and, of an LSTM, c: (N, H)
     z = x.new_empty(len(x), len(W)) if mode == "LSTM" else states[0]  # (N, G*H)
     Wt, weights, past, now, gates = W.t(), arrays(U.t(), b), arrays(*initial), arrays(*states), z.numpy()
@@ -221,9 +223,9 @@ def forward_way(mode: str, x, W, U, b, *initial):
             before = states_before(strip, chunk, past, now)
             if mode == "LSTM":
                 results = [a[chunk.rows] for a in now]
-                kernels().lstm_forward(gates[chunk.rows], *weights, chunk.sizes, *before, *results)
+                kernels.lstm_forward(gates[chunk.rows], *weights, chunk.sizes, *before, *results)
             else:
-                kernels().rnn_forward(gates[chunk.rows], *weights, chunk.sizes, *before, mode == "RNN_RELU")
+                kernels.rnn_forward(gates[chunk.rows], *weights, chunk.sizes, *before, mode == "RNN_RELU")
 
     return z, states, pass_strip
 
@@ -233,6 +235,8 @@ def backward_way(mode: str, x, W, U, b, *kept, dy, dfinal):
 
     ``kept``: initial states, z and states of ``forward_way``. The work's result is the strip's part of the weights' gradients.
     """
+    from lab.engine import kernels
+
     n = len(dfinal)
     initial, z, states = kept[:n], kept[n], kept[n + 1 :]
     dx, dinitial = torch.empty_like(x), [torch.zeros_like(s) for s in initial]
@@ -256,22 +260,15 @@ def backward_way(mode: str, x, W, U, b, *kept, dy, dfinal):
             change = [a[strip.columns] for a in changes]
             rest = (dy_, *change, dz.numpy(), v.numpy())
             if mode == "LSTM":
-                kernels().lstm_backward(inputs[rows], weights, chunk.sizes, *before, *result, gates[rows], *rest)
+                kernels.lstm_backward(inputs[rows], weights, chunk.sizes, *before, *result, gates[rows], *rest)
             else:
                 relu = mode == "RNN_RELU"
-                kernels().rnn_backward(inputs[rows], weights, chunk.sizes, *before, *result, relu, *rest)
+                kernels.rnn_backward(inputs[rows], weights, chunk.sizes, *before, *result, relu, *rest)
             torch.mm(dz, W, out=dx[rows])
             total.addmm_(v.t(), dz)
         return total
 
     return dx, dinitial, pass_strip
-
-
-def kernels():
-    """``lab.engine.kernels``; Numba takes a second to load: not where cuDNN does the work."""
-    from lab.engine import kernels
-
-    return kernels
 
 
 def parted(tensors: tuple, D: int) -> list[tuple]:

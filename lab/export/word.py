@@ -69,10 +69,13 @@ def for_word(tree: dict, media: dict[str, bytes]) -> None:
 
 def pixels(name: str, media: dict[str, bytes], cell: int) -> str:
     """The same picture in pixels where there is one: older versions of Word show no SVG."""
-    forms = [name.removesuffix("svg") + suffix for suffix in PICTURES.values() if name.endswith(".svg")]
-    found = next((form for form in forms if form in media and form != name), name)
-    check_picture(found, media[found], cell)
-    return found
+    stem, _, suffix = name.rpartition(".")
+    others = [f"{stem}.{other}" for other in PICTURES.values() if suffix == "svg" != other]
+    for found in others:
+        if found in media:
+            check_picture(found, media[found], cell)  # the tree's own pictures have been
+            return found
+    return name
 
 
 def styled(name: str, content: list[dict]) -> dict:
