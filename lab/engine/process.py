@@ -1,10 +1,13 @@
-"""Set-up of the process: threads, BLAS, subnormal numbers, memory. Nothing here changes a result beyond rounding."""
+"""Set-up of the process: threads, BLAS, subnormal numbers, memory, signals. Nothing here changes a result beyond rounding."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import functools
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,6 +25,8 @@ def tune() -> None:
       some processors compute with them a hundred times slower.
     - Where the C library is glibc, the process keeps the memory it frees. Fresh memory from the system costs ten
       times as much as writing to it: every page of it is cleared first.
+    - Signals (Ctrl-C) are handled on a stack of their own, which ``faulthandler`` makes. oneDNN's matrix product lets
+      the stack pointer point into the heap, where a signal would overwrite it (uxlfoundation/oneDNN#4845).
     """
     for kind in "efd":
         np.finfo(kind)  # NumPy keeps the answer; asked later, it would warn that there are no subnormals
@@ -30,6 +35,8 @@ def tune() -> None:
     if (library := c_library()) is not None:
         for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
             library.mallopt(option, value)
+    if os.name == "posix" and sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
 
 
 def give_back_memory() -> None:

@@ -98,6 +98,7 @@ def load_run(folder: Path) -> tuple[LanguageConfig, LanguageModel, list[str]]:
     """Open a finished run: its configuration, its model (on the CPU) and its vocabulary."""
     if not (folder / "model.safetensors").is_file():
         raise LabError(f"{folder}里没有训练好的语言模型。请先用uv run lab lm训练。")
+    process.tune()
     config = from_dict(files.read_json(folder / "config.json"), LanguageConfig)
     vocabulary = read_vocabulary(folder)
     model = build(config, np.zeros((len(vocabulary), config.EMBEDDING_DIM), dtype=np.float32))
