@@ -24,7 +24,7 @@ import seaborn
 import typst
 from IPython import get_ipython
 from IPython.display import Markdown, display
-from matplotlib import font_manager, pyplot
+from matplotlib import font_manager, pyplot, textpath
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -39,6 +39,9 @@ SVG_LIMIT = 300_000  # bytes; a figure that would be larger is shown as a PNG pi
 DPI = 200
 shown: set[str] = set()  # labels of the figures and tables so far
 PAD = 0.06  # inches round a figure
+
+# Every renderer has a parser of formulas with a cache of its own, and one SVG takes three renderers: they share one.
+textpath.MathTextParser = functools.cache(textpath.MathTextParser)
 
 
 def use_style() -> None:
@@ -139,7 +142,9 @@ def rastered(svg: bytes) -> bytes:
 def small(png: bytes) -> bytes:
     """A picture in 256 colours: a quarter of the size."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG")
+    few = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.putpalette([255 if value == 254 else value for value in few.getpalette()])  # its means are rounded down
+    few.save(buffer, "PNG")
     return buffer.getvalue()
 
 
