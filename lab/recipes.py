@@ -36,8 +36,8 @@ STEPS = (
 )
 
 
-def configs(step: Step, dataset: str, seed: int) -> tuple[Config, LanguageConfig | None]:
-    """The classifier of a step, and the language model that it starts from."""
+def configs(step: Step, dataset: str = "aclImdb", seed: int = 2077) -> tuple[Config, LanguageConfig | None]:
+    """The classifier of a step, and the language model that it starts from; on the lab sheet's reviews and seed unless given."""
     common = dict(DATASET=dataset, SEED=seed)
     if step.language is None:
         return Config(**step.classifier, **common), None

@@ -45,7 +45,7 @@ CHANGES = {
 
 def changed(before: recipes.Step, step: recipes.Step) -> str:
     """What a step changes beside the one before it, from the parameters of both."""
-    (old, old_language), (new, language) = (recipes.configs(each, "aclImdb", 2077) for each in (before, step))
+    (old, old_language), (new, language) = map(recipes.configs, (before, step))
     old, new = old.as_dict(), new.as_dict()
     parts = [
         words.format(old[name], new[name])
@@ -106,7 +106,7 @@ def has_run(results: list[dict]) -> bool:
 def strongest(results: list[dict]) -> dict[str, list[dict]]:
     """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
     _, runs = by_step(results)[-1]
-    config, _ = recipes.configs(recipes.STEPS[-1], "aclImdb", 2077)
+    config, _ = recipes.configs(recipes.STEPS[-1])
     name = f"{config.HIDDEN_DIM}维{'双向' if config.BIDIRECTIONAL else ''}LSTM（语言模型与对抗训练）"
     return {name: list(runs.values())} if runs else {}
 
@@ -131,7 +131,7 @@ def table(results: list[dict], spoken: list[dict]) -> pd.DataFrame:
 def settings() -> str:
     """The settings of the strongest classifier."""
     step = recipes.STEPS[-1]
-    config, language = recipes.configs(step, "aclImdb", 2077)
+    config, language = recipes.configs(step)
     text = (
         f"得到的分类器{'每个方向' if config.BIDIRECTIONAL else ''}有{config.HIDDEN_DIM}个隐藏单元，每批{config.BATCH_SIZE}篇，训练{config.N_EPOCHS}轮，"
         f"输出层之前的dropout率是{config.HEAD_DROPOUT:g}"
@@ -225,6 +225,6 @@ def virtual(results: list[dict]) -> str:
 
 def strongest_sentence(results: list[dict], linear: list[dict]) -> str:
     """The same with what the classifier is, for the abstract."""
-    config, _ = recipes.configs(recipes.STEPS[-1], "aclImdb", 2077)
+    config, _ = recipes.configs(recipes.STEPS[-1])
     what = f"{config.HIDDEN_DIM}个隐藏单元的{'双' if config.BIDIRECTIONAL else '单'}向LSTM，以语言模型初始化，汇聚全部状态并作对抗训练"
     return f"{what}，{sentence(results, linear)}"

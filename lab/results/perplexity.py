@@ -112,10 +112,10 @@ def sentence(results: list[dict]) -> str:
 
 
 def network_name(config: dict) -> str:
-    """A language model by what is not the default: LSTM, 256维LSTM, 双向256维LSTM."""
+    """A language model by what is not the default: LSTM, 256维LSTM, 256维双向LSTM."""
     usual = config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
-    both = "双向" if config["BIDIRECTIONAL"] else ""
-    return both + ("" if usual else f"{config['HIDDEN_DIM']}维") + config["MODEL_BASE"]
+    width = "" if usual else f"{config['HIDDEN_DIM']}维"
+    return width + ("双向" if config["BIDIRECTIONAL"] else "") + config["MODEL_BASE"]
 
 
 def _seed(counted: dict) -> int:
