@@ -80,6 +80,6 @@ def judge(run_id: str, model, vocabulary: list[str], collection: Collection) -> 
     ]
     for at in worst:
         lines.append(
-            f"　　错判{collection.names[at]}，正面的概率{probability[at]:.1%}：{collection.beginning(at, 14)} …"
+            f"　　误判{collection.names[at]}，正面的概率{probability[at]:.1%}：{collection.beginning(at, 14)} …"
         )
     return lines

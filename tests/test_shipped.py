@@ -114,9 +114,9 @@ def test_a_folder_of_other_reviews_is_judged(elsewhere, comes_with_it):
     said = done.stdout
     assert "36篇影评，其中正面18篇" in said
     assert f"准确率{expected:.1%}（95%置信区间" in said
-    assert said.count("错判") == round(36 * (1 - expected))
-    for wrong in (line for line in said.splitlines() if "错判" in line):
-        label, name = wrong.split("错判")[1].split("，")[0].split("/")
+    assert said.count("误判") == round(36 * (1 - expected))
+    for wrong in (line for line in said.splitlines() if "误判" in line):
+        label, name = wrong.split("误判")[1].split("，")[0].split("/")
         text = (elsewhere / label / name).read_text(encoding="utf-8")
         assert text.split()[0].strip(",").lower() in wrong
 

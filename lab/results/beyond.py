@@ -107,7 +107,7 @@ def strongest(results: list[dict]) -> dict[str, list[dict]]:
     """The runs of the last step under the name that they have among ``cells.kinds``; nothing where none was run."""
     _, runs = by_step(results)[-1]
     config, _ = recipes.configs(recipes.STEPS[-1])
-    name = f"{config.HIDDEN_DIM}维{'双向' if config.BIDIRECTIONAL else ''}LSTM（语言模型与对抗训练）"
+    name = f"{config.HIDDEN_DIM}单元{'双向' if config.BIDIRECTIONAL else ''}LSTM（语言模型与对抗训练）"
     return {name: list(runs.values())} if runs else {}
 
 
@@ -142,7 +142,7 @@ def settings() -> str:
     if config.VIRTUAL:
         text += f"，虚拟对抗训练取$\\varepsilon={config.VIRTUAL:g}$"
     each = "每个方向" if language.BIDIRECTIONAL else "共"
-    return f"{text}；语言模型也是{language.HIDDEN_DIM}维，训练时{each}处理{language.MAX_TOKENS / 1e7:g}千万个词元。"
+    return f"{text}；语言模型也有{language.HIDDEN_DIM}个隐藏单元，训练时{each}处理{language.MAX_TOKENS / 1e7:g}千万个词元。"
 
 
 def together(results: list[dict]) -> str:
@@ -158,7 +158,7 @@ def together(results: list[dict]) -> str:
     mean, half = evidence.gain(pairs)
     more = "提高" if mean > 0 else "降低"
     span = "只有一个种子" if half is None else f"{len(pairs)}个种子，95%区间{between(mean - half, mean + half)}"
-    return f"{text}与第一行相比，最后一步的测试准确率在同一种子上共{more}{abs(mean):.2f}个百分点（{span}）。"
+    return f"{text}与第一行相比，最后一步的测试准确率按种子配对平均{more}{abs(mean):.2f}个百分点（{span}）。"
 
 
 def sentence(results: list[dict], linear: list[dict]) -> str:
@@ -190,7 +190,7 @@ def ensembles(results: list[dict], linear: list[dict], summary: dict) -> str:
     text = f"以下是模型集成的结果，不与单个模型比较：{len(runs)}个种子的概率取平均后，测试准确率为{np.mean((mean > 0.5) == labels):.2%}"
     if len(controls) == len(runs):
         both = mean + mean_probability(controls)
-        text += f"；再与同种子的线性模型取平均，为{np.mean((both > 1) == labels):.2%}"
+        text += f"；再与同种子线性模型的概率一起平均，为{np.mean((both > 1) == labels):.2%}"
     return f"{text}。"
 
 

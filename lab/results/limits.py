@@ -53,8 +53,8 @@ def places(reference: pd.DataFrame, dataset: str = "aclImdb") -> str:
     if len(others):
         names = "、".join(cell.label for cell in others["cell"])
         text += (
-            f"{names}的词向量对训练集词元的覆盖率与参考报告所用的可能相差{plan.COVERAGE * 100:.0f}个百分点以上，"
-            "按检验计划的第5条不可比，不计在内。"
+            f"参考报告所用词向量的覆盖率不详，{names}的与之可能相差{plan.COVERAGE * 100:.0f}个百分点以上，"
+            "故参照检验计划的第5条，不计在内。"
         )
     return text
 

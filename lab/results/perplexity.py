@@ -112,9 +112,9 @@ def sentence(results: list[dict]) -> str:
 
 
 def network_name(config: dict) -> str:
-    """A language model by what is not the default: LSTM, 256维LSTM, 256维双向LSTM."""
+    """A language model by what is not the default: LSTM, 256单元LSTM, 256单元双向LSTM."""
     usual = config["HIDDEN_DIM"] == LANGUAGE_PARAMETERS["HIDDEN_DIM"].default
-    width = "" if usual else f"{config['HIDDEN_DIM']}维"
+    width = "" if usual else f"{config['HIDDEN_DIM']}单元"
     return width + ("双向" if config["BIDIRECTIONAL"] else "") + config["MODEL_BASE"]
 
 

@@ -297,7 +297,7 @@ def say_cell(data: dict) -> str:
     """The finding of ``draw_cell`` in one sentence."""
     parts = []
     for kind, found in data["networks"].items():
-        direct = f"（只沿细胞状态的一路是{power(found['direct'][0])}）" if "direct" in found else ""
+        direct = f"（只沿直接通路是{power(found['direct'][0])}）" if "direct" in found else ""
         parts.append(f"{name(kind, data)}{power(found['norms'][0])}{direct}")
     gates = [
         f"{name(kind, data)}{forget_gates(found).mean():.2f}"
@@ -305,7 +305,7 @@ def say_cell(data: dict) -> str:
         if "forget" in found
     ]
     return (
-        f"一篇验证影评上的梯度与遗忘门，所用的网络与前几图相同，各训练了{data['train_steps']}步：从末尾退回第一个词元，"
+        f"一篇验证影评上的梯度与遗忘门，所用的网络与前几图相同，各训练了{data['train_steps']}步：从末尾回传到第一个词元，"
         f"共{len(data['tokens']) - 1}步，梯度范数与末步之比为{'，'.join(parts)}；"
         f"遗忘门的平均值：{'，'.join(gates)}"
     )

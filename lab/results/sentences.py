@@ -124,7 +124,7 @@ def settings(results: list[dict]) -> list[str]:
     for label, parts in found.items():
         only_clipped = label.startswith("`GRAD_CLIP=") and "，" not in label
         done = f"裁剪梯度（{label}）" if only_clipped else f"改取{label}"
-        lines.append(f"{done}后，测试准确率的提高（百分点，括号内为种子数与95%区间）依次为：{'，'.join(parts)}。")
+        lines.append(f"{done}后，测试准确率的变化（百分点，括号内为种子数与95%区间）依次为：{'，'.join(parts)}。")
     return lines
 
 
@@ -151,7 +151,7 @@ def mistakes(by_length: pd.DataFrame, matrix: np.ndarray) -> str:
     text = f"最长一组影评的准确率与最短一组相比，{'，'.join(lines)}。" if lines else ""
     wrong = matrix[[0, 1], [1, 0]] / matrix.sum(1)
     more, end = ("与", "相等") if wrong[1] == wrong[0] else ("高于" if wrong[1] > wrong[0] else "低于", "")
-    text += f"混淆矩阵中，正面影评的错判率（{wrong[1]:.1%}）{more}负面影评的（{wrong[0]:.1%}）{end}。"
+    text += f"[图](#confusion)的混淆矩阵中，正面影评的误判率（{wrong[1]:.1%}）{more}负面影评的（{wrong[0]:.1%}）{end}。"
     return f"{text}这些只是描述，没有作检验。"
 
 
@@ -215,9 +215,10 @@ def abstract(dataset: str, results: list[dict], linear: list[dict], spoken: list
     cells = {base: list(table[base, 1, 1, 100].values()) for base in BASES}
     shown = [f"{base}为{mean_accuracy(runs):.2%}（{len(runs)}个种子）" for base, runs in cells.items() if runs]
     if shown:
+        text = f"**准确率**　100维词向量、1层单向（记作1-1，即层数-方向数）时，测试准确率{'，'.join(shown)}。"
         if linear:
-            shown.append(f"以词与相邻词对为特征的线性模型（TF-IDF加逻辑回归，不用词向量）为{mean_accuracy(linear):.2%}")
-        lines.append(f"**准确率**　100维词向量、1层单向（记作1-1，即层数-方向数）时，测试准确率{'，'.join(shown)}。")
+            text += f"作为对照，以词与相邻词对为特征的线性模型（TF-IDF加逻辑回归，不用词向量）为{mean_accuracy(linear):.2%}。"
+        lines.append(text)
     groups = verdicts.groupby("verdict", sort=False)["claim"].apply(list)
     if set(groups.index) - {MISSING}:
         parts = [

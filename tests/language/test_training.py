@@ -279,7 +279,7 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
     runs.run(LanguageConfig(VOCAB_SIZE=20, **SMALL))  # another vocabulary: nothing to compare it with
     results = record.load("aclImdb", "language_model", "ngram")
     table = perplexity.comparison(results)
-    assert list(table["模型"]) == ["一元语法模型（只看词频）", "三元语法模型（Kneser–Ney）", "8维LSTM", "8维RNN"]
+    assert list(table["模型"]) == ["一元语法模型（只看词频）", "三元语法模型（Kneser–Ney）", "8单元LSTM", "8单元RNN"]
     first, itself, *others = table["与三元语法模型之比"]
     assert itself == "–"
     ratios = [float(text.split()[0]) for text in (first, *others)]
@@ -288,11 +288,11 @@ def test_comparison_holds_every_model_on_the_same_text(corpus):
     assert set(table["种子"]) == {2077}
     assert sorted(perplexity.sentence(results).split("：")[1].rstrip("。").split("、")) == sorted(
         f"{name}（{value:.1f}）"
-        for name, value in zip(("三元语法模型", "8维LSTM", "8维RNN"), table["困惑度"][1:], strict=True)
+        for name, value in zip(("三元语法模型", "8单元LSTM", "8单元RNN"), table["困惑度"][1:], strict=True)
     )
     assert perplexity.sentence(results).startswith("种子2077的困惑度由低到高依次为：")
     twin = {**results[0], "run_id": "twin", "history": [dict(tokens=1)]}
-    assert {"8维LSTM（`twin`）", "8维RNN"} <= set(perplexity.comparison([*results, twin])["模型"])
+    assert {"8单元LSTM（`twin`）", "8单元RNN"} <= set(perplexity.comparison([*results, twin])["模型"])
     assert "词元数不同，见[表](#perplexity)" in perplexity.sentence([*results, twin])
     data = {**results[0]["data"], "fingerprint": "another"}
     others = [{**each, "data": data, "run_id": each["run_id"].replace("-s2077", "-s1")} for each in results]

@@ -84,14 +84,14 @@ def test_steps_are_named_by_what_they_change():
 def test_what_all_steps_are_worth_whether_or_not_each_was_run():
     whole = climbed({2077: [0.80, 0.82, 0.83, 0.84, 0.85, 0.95]})
     assert beyond.together(whole) == (
-        "与第一行相比，最后一步的测试准确率在同一种子上共提高15.00个百分点（只有一个种子）。"
+        "与第一行相比，最后一步的测试准确率按种子配对平均提高15.00个百分点（只有一个种子）。"
     )
     assert beyond.together([*whole[:2], whole[-1]]).startswith(
         "第3、4、5行没有单独运行，因此无从区分它们与下一行各自的贡献"
     )
     assert beyond.together(whole[1:]) == ""
     two = [*whole, *climbed({2078: [0.80, 0.82, 0.83, 0.84, 0.85, 0.93]})]
-    assert "共提高14.00个百分点（2个种子，95%区间[+1.29, +26.71]）。" in beyond.together(two)
+    assert "平均提高14.00个百分点（2个种子，95%区间[+1.29, +26.71]）。" in beyond.together(two)
 
 
 def test_mean_of_several_models():
@@ -110,7 +110,7 @@ def test_mean_of_several_models():
     assert beyond.ensembles(runs, [], summary).endswith("3个种子的概率取平均后，测试准确率为100.00%。")
     # Linear models that are all wrong on the first three tenths outvote the others there: 0.1 against (0.9 + 0.9 + 0.1) / 3.
     linear = [run(0.7, SEED=2077 + at) for at in range(3)]
-    assert beyond.ensembles(runs, linear, summary).endswith("；再与同种子的线性模型取平均，为70.00%。")
+    assert beyond.ensembles(runs, linear, summary).endswith("；再与同种子线性模型的概率一起平均，为70.00%。")
     assert "线性模型" not in beyond.ensembles(runs, linear[:2], summary)
 
 

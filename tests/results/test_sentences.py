@@ -83,7 +83,7 @@ def test_mistakes_follow_lengths_and_matrix():
     text = sentences.mistakes(lengths, np.array([[90, 10], [20, 80]]))
     assert text == (
         "最长一组影评的准确率与最短一组相比，RNN低10.0个百分点。"
-        "混淆矩阵中，正面影评的错判率（20.0%）高于负面影评的（10.0%）。这些只是描述，没有作检验。"
+        "[图](#confusion)的混淆矩阵中，正面影评的误判率（20.0%）高于负面影评的（10.0%）。这些只是描述，没有作检验。"
     )
 
 
@@ -117,7 +117,7 @@ def test_verdicts_and_what_the_table_does_not_say():
 
 def test_what_clipping_is_worth_follows_the_results():
     assert sentences.settings(some()) == [
-        "裁剪梯度（`GRAD_CLIP=1`）后，测试准确率的提高（百分点，括号内为种子数与95%区间）依次为："
+        "裁剪梯度（`GRAD_CLIP=1`）后，测试准确率的变化（百分点，括号内为种子数与95%区间）依次为："
         "RNN 1-1（100维）+8.00（只有一个种子）。"
     ]
     other = sentences.settings([run(0.7), run(0.72, HIDDEN_DIM=128)])
