@@ -25,6 +25,7 @@ import typst
 from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib import font_manager, pyplot, textpath
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -125,8 +126,19 @@ def alternative(fig: Figure) -> str:
 def picture(fig: Figure, kind: str) -> bytes:
     """The bytes of ``fig``, cropped, as ``"svg"`` or ``"png"``, without a date in them."""
     buffer = io.BytesIO()
-    dpi = 72 if kind == "svg" else DPI  # for a resolution other than its own SVG sets each formula anew
-    fig.savefig(buffer, format=kind, bbox_inches="tight", dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+    if kind == "png":
+        fig.savefig(buffer, format="png", bbox_inches="tight", dpi=DPI)
+        return buffer.getvalue()
+    # What savefig does for "tight", without its trial drawing, and with one renderer, which remembers the sizes of words.
+    canvas = FigureCanvasSVG(fig)
+    fig.set_dpi(72)  # SVG's own; for another one it would set each formula anew
+    renderer = RendererSVG(*fig.bbox.size, io.StringIO())
+    canvas.get_renderer = lambda: renderer
+    if (layout := fig.get_layout_engine()) is not None:
+        layout.execute(fig)
+        fig.set_layout_engine(None)
+    box = fig.get_tightbbox(renderer).padded(PAD)
+    fig.savefig(buffer, format="svg", bbox_inches=box, dpi=72, metadata={"Date": None})
     return buffer.getvalue()
 
 

@@ -8,31 +8,28 @@ from collections.abc import Callable
 
 def elements(node, *types: str):
     """Every element of these types below ``node``, in reading order."""
-    open_nodes = [iter((node,))]  # not by recursion: the report's tree is walked a hundred times
+    open_nodes = [node]  # not by recursion: the report's tree is walked a thousand times
     while open_nodes:
-        for child in open_nodes[-1]:
-            if isinstance(child, dict):
-                if child.get("t") in types:
-                    yield child
-                open_nodes.append(iter(list(child.values())))
-                break
-            if isinstance(child, list):
-                open_nodes.append(iter(child))
-                break
-        else:
-            open_nodes.pop()
+        child = open_nodes.pop()
+        if isinstance(child, dict):
+            if child.get("t") in types:
+                yield child
+            open_nodes.extend(reversed(child.values()))
+        elif isinstance(child, list):
+            open_nodes.extend(reversed(child))
 
 
 def rewrite(node, change):
     """A copy of ``node`` with every element in a list replaced by the elements that ``change`` returns for it."""
     if isinstance(node, dict):
-        return {name: rewrite(value, change) for name, value in node.items()}
+        return {name: value if isinstance(value, str) else rewrite(value, change) for name, value in node.items()}
     if not isinstance(node, list):
         return node
-    children = (child if isinstance(child, str) else rewrite(child, change) for child in node)
-    return [
-        each for child in children for each in (change(child) if isinstance(child, dict) and "t" in child else [child])
-    ]
+    found = []
+    for child in node:
+        child = child if isinstance(child, str) else rewrite(child, change)
+        found += change(child) if isinstance(child, dict) and "t" in child else [child]
+    return found
 
 
 def text(content: str) -> dict:

@@ -109,16 +109,20 @@ def part_equations(element: dict) -> list[dict]:
 
 def cite(tree: dict) -> dict:
     """Number the citations, and list the works below the heading for them, else at the end; a tree without any is kept."""
-    if not any(elements(tree, "Cite")):
+    found = list(elements(tree, "Cite"))
+    if not found:
         return tree
-    heads = (at for at, each in enumerate(tree["blocks"], 1) if each["t"] == "Header" and plain_text(each) == WORKS)
-    place = next(heads, len(tree["blocks"]))
-    blocks = [*tree["blocks"][:place], {"t": "Div", "c": [["refs", [], []], []]}, *tree["blocks"][place:]]
+    asked = [*({"t": "Plain", "c": [each]} for each in found), {"t": "Div", "c": [["refs", [], []], []]}]
     meta = tree["meta"] | {"link-citations": {"t": "MetaBool", "c": True}}
     options = ("--citeproc", "--bibliography", str(BIBLIOGRAPHY), "--csl", str(STYLE))
-    cited = json.loads(pandoc(json.dumps(tree | dict(blocks=blocks, meta=meta)), "json", "json", *options))
-    cited["meta"] = tree["meta"]  # pandoc's has the paths of this machine, which a Word file would show
-    return rewrite(cited, lambda each: each["c"][1] if each["t"] == "Cite" else [each])
+    cited = json.loads(pandoc(json.dumps(tree | dict(blocks=asked, meta=meta)), "json", "json", *options))
+    *answers, listed = cited["blocks"]
+    for each, answer in zip(found, answers, strict=True):
+        each["c"][1] = answer["c"][0]["c"][1]
+    heads = (at for at, each in enumerate(tree["blocks"], 1) if each["t"] == "Header" and plain_text(each) == WORKS)
+    place = next(heads, len(tree["blocks"]))
+    blocks = [*tree["blocks"][:place], listed, *tree["blocks"][place:]]
+    return tree | dict(blocks=rewrite(blocks, lambda each: each["c"][1] if each["t"] == "Cite" else [each]))
 
 
 @functools.cache

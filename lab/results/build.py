@@ -47,7 +47,7 @@ def build(dataset: str, **given: str | None) -> list[Path]:
     with ThreadPoolExecutor() as pool:
         exporters = pool.submit(load_exporters)  # while the kernel works
         values = dict(DATASET=dataset) | parameters
-        notebook = execute("05_results.ipynb", executed, values, save_each_cell=False)
+        notebook = execute("05_results.ipynb", executed, values, brief=True)
         results = record.load(dataset)
         notebook.metadata["lab"] = dict(
             course="深度学习课程实验三",

@@ -67,9 +67,7 @@ def comparison(results: list[dict]) -> pd.DataFrame:
                     "困惑度": marks["perplexity"],
                     "95%区间": f"[{low:.1f},\u00a0{high:.1f}]",
                     "与三元语法模型之比": against,
-                    "词元（百万）": (
-                        result["history"][-1]["tokens"] if result else counted["data"]["tokens"]["train"]
-                    )
+                    "词元（百万）": (result["history"][-1]["tokens"] if result else counted["data"]["tokens"]["train"])
                     / 1e6,
                     "用时（分）": (result or counted)["seconds"] / 60,
                 }
