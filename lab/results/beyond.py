@@ -215,7 +215,7 @@ def virtual(results: list[dict]) -> str:
             for part, key in (("valid", "loss"), ("test", "accuracy"))
         )
         lines.append(
-            f"在“{name}”一步上再加虚拟对抗训练[@miyato2017]（无标签影评也作扰动，以扰动前后两次判断的KL散度为损失，$\\varepsilon={norm:g}$），"
+            f"在“{name}”一步上再加虚拟对抗训练[@miyato2017]（对无标签影评也施加扰动，以扰动前后两次判断的KL散度为损失，$\\varepsilon={norm:g}$），"
             f"同种子的验证损失由{loss:.4f}变为{new_loss:.4f}，测试准确率由{old:.2%}变为{new:.2%}"
             + ("" if new_loss < loss else "，验证损失没有降低")
             + ("，只有一个种子，不足以作出判断。" if len(pairs) == 1 else f"（{len(pairs)}个种子）。")

@@ -53,7 +53,7 @@ def places(reference: pd.DataFrame, dataset: str = "aclImdb") -> str:
     if len(others):
         names = "、".join(cell.label for cell in others["cell"])
         text += (
-            f"参考报告所用词向量的覆盖率不详，{names}的与之可能相差{plan.COVERAGE * 100:.0f}个百分点以上，"
+            f"参考报告没有给出词向量的覆盖率；{names}所用词向量的覆盖率可能与它相差{plan.COVERAGE * 100:.0f}个百分点以上，"
             "故参照检验计划的第5条，不计在内。"
         )
     return text
@@ -78,7 +78,7 @@ def short(results: list[dict]) -> str:
             each = clipped[row.cell]
             text += gain(row.cell.label, "不裁剪", f"裁剪梯度（{each.label}）", each.pairs)
     rest = [cell.label for cell in found["cell"] if cell not in clipped]
-    return text + (f"{'、'.join(rest)}没有做裁剪梯度的对照。" if rest else "")
+    return text + (f"{'、'.join(rest)}没有裁剪梯度的对照实验。" if rest else "")
 
 
 def facts(row, runs: list[dict]) -> str:

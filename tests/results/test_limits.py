@@ -46,7 +46,7 @@ def test_references_outside_their_interval_are_named_and_only_comparable_ones_ar
     assert text.startswith(
         f"与参考报告可比、有预测区间的2个配置中，1个的参考值在区间内，例外的是{two.label}（低于区间）。这些区间较宽，参考值落在其中不等于复现了参考报告。"
     )
-    assert f"参考报告所用词向量的覆盖率不详，{three.label}的与之可能相差" in text
+    assert f"参考报告没有给出词向量的覆盖率；{three.label}所用词向量的覆盖率可能与它相差" in text
     assert limits.places(frame[:1]).startswith("与参考报告可比、有预测区间的1个配置中，1个的参考值在区间内。这些")
     assert limits.places(frame[3:]) == ""
 
@@ -75,8 +75,8 @@ def test_which_cells_fall_short_and_what_clipping_changes():
         in text
     )
     assert "RNN 1-1（100维）裁剪梯度（`GRAD_CLIP=1`），测试准确率比不裁剪高8.00个百分点（只有一个种子）。" in text
-    assert "没有做裁剪梯度的对照" not in text
-    assert limits.short([run(0.70)]).endswith("。RNN 1-1（100维）没有做裁剪梯度的对照。")
+    assert "没有裁剪梯度的对照实验" not in text
+    assert limits.short([run(0.70)]).endswith("。RNN 1-1（100维）没有裁剪梯度的对照实验。")
     assert limits.short([run(0.86, MODEL_BASE="LSTM")]) == "没有一个配置的均值比参考报告低1.0个百分点以上。"
 
 
