@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lab.config import Config, LanguageConfig
+from lab.config import PARAMETERS, Config, LanguageConfig
 
 LSTM = dict(MODEL_BASE="LSTM")
 LARGE = LSTM | dict(HIDDEN_DIM=256, N_EPOCHS=5)
@@ -36,7 +36,9 @@ STEPS = (
 )
 
 
-def configs(step: Step, dataset: str = "aclImdb", seed: int = 2077) -> tuple[Config, LanguageConfig | None]:
+def configs(
+    step: Step, dataset: str = PARAMETERS["DATASET"].default, seed: int = PARAMETERS["SEED"].default
+) -> tuple[Config, LanguageConfig | None]:
     """The classifier of a step, and the language model that it starts from; on the lab sheet's reviews and seed unless given."""
     common = dict(DATASET=dataset, SEED=seed)
     if step.language is None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 SIGNALLED = """
-import signal, sys
+import signal
 import torch
 from lab.engine import process
 
